@@ -1,0 +1,1 @@
+"""asyncio-flavoured. The Docker Engine API: parse, call down once, answer."""

@@ -1,0 +1,1 @@
+"""Trio-flavoured. The use cases, one verb a function."""

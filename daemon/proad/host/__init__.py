@@ -1,0 +1,1 @@
+"""Trio-flavoured. One adapter per kernel interface or tool, without policy."""

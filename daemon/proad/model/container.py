@@ -1,0 +1,116 @@
+"""Sync, pure. The container record, its runs, and the one table of states.
+
+A record is never changed in place: a use case makes a new one with :func:`msgspec.structs.replace` and the store
+swaps it in one transaction. Each run of a container has an id; what arrives late with another run id is ignored.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from proad.model import errors
+from proad.model.hostconfig import ContainerConfig, HostConfig
+from proad.model.mounts import MountPoint
+from proad.model.network import Endpoint, EndpointSettings
+
+
+class Status(StrEnum):
+    """Where a container is in its life."""
+
+    CREATED = "created"
+    STARTING = "starting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    RESTARTING = "restarting"  # between two runs, waiting for the restart policy's delay
+    EXITED = "exited"
+    REMOVING = "removing"
+    DEAD = "dead"  # removal could not finish; only remove is allowed
+
+    @property
+    def has_process(self) -> bool:
+        return self in (Status.RUNNING, Status.PAUSED)
+
+
+MOVES: dict[Status, frozenset[Status]] = {
+    Status.CREATED: frozenset({Status.STARTING, Status.REMOVING}),
+    Status.STARTING: frozenset({Status.RUNNING, Status.EXITED, Status.CREATED, Status.RESTARTING}),
+    Status.RUNNING: frozenset({Status.PAUSED, Status.EXITED, Status.RESTARTING}),
+    Status.PAUSED: frozenset({Status.RUNNING, Status.EXITED, Status.RESTARTING}),
+    Status.RESTARTING: frozenset({Status.STARTING, Status.EXITED, Status.REMOVING}),
+    Status.EXITED: frozenset({Status.STARTING, Status.REMOVING}),
+    Status.REMOVING: frozenset({Status.DEAD}),
+    Status.DEAD: frozenset({Status.REMOVING}),
+}
+
+
+class StepTime(msgspec.Struct, frozen=True):
+    """When a named step of a start ran, in milliseconds since the start was asked for."""
+
+    name: str
+    begin_ms: float
+    end_ms: float
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One execution of a container, or the attempt at one.
+
+    Times are nanoseconds since the epoch, 0 for "not yet". ``pid_start`` and ``monitor_start`` are the processes'
+    start times in clock ticks since boot (field 22 of ``/proc/PID/stat``): with the pid they name a process for good.
+    """
+
+    id: str
+    begun_ns: int
+    pid: int = 0
+    pid_start: int = 0
+    monitor_pid: int = 0
+    monitor_start: int = 0
+    runtime: str = ""
+    started_ns: int = 0
+    cgroup: str = ""
+    endpoint: Endpoint | None = None
+    steps: tuple[StepTime, ...] = ()
+
+
+class Container(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is known of one container.
+
+    ``layers`` are the chain IDs of the image's layers, lowest first. ``exit_code``, ``error``, ``finished_ns`` and
+    ``oom_killed`` tell of the last run that ended. ``image_ref`` is the image as the user named it.
+    """
+
+    id: str
+    name: str
+    created_ns: int
+    image_id: str
+    image_ref: str
+    layers: tuple[str, ...]
+    config: ContainerConfig
+    host_config: HostConfig
+    networks: dict[str, EndpointSettings] = {}
+    mounts: tuple[MountPoint, ...] = ()
+    status: Status = Status.CREATED
+    run: Run | None = None
+    started_ns: int = 0
+    """When the last run that came to life did; 0 if none did."""
+    finished_ns: int = 0
+    exit_code: int = 0
+    error: str = ""
+    oom_killed: bool = False
+    has_been_started: bool = False
+    stopped_by_user: bool = False
+    """The user stopped it by hand: ``unless-stopped`` does not start it at boot."""
+    restart_count: int = 0
+
+    @property
+    def short_id(self) -> str:
+        return self.id[:12]
+
+    def with_status(self, status: Status) -> "Container":
+        """Return the record moved to ``status``.
+
+        Raises:
+            errors.System: the table of moves has no such arrow; always a defect of the engine.
+        """
+        if status not in MOVES[self.status]:
+            raise errors.System(f"container {self.short_id} cannot go from {self.status} to {status}")
+        return msgspec.structs.replace(self, status=status)

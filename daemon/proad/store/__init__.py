@@ -1,0 +1,1 @@
+"""Trio-flavoured. The SQLite state and the event journal, with one writer."""
