@@ -1,0 +1,228 @@
+"""Trio-flavoured. The state database: schema, migrations, transactions, rows to records and back.
+
+SQLite in WAL mode with one writer. Everything but old events is small and held in memory as well, so reads are
+look-ups in dictionaries that never wait; a transaction writes the rows, commits, and only then swaps the records in
+memory and wakes the readers of the journal. A commit costs less than half a millisecond, so it stays on the loop.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import msgspec
+
+from proad.model import errors
+from proad.model.container import Container
+from proad.model.image import Image
+from proad.model.volume import Volume
+from proad.store.journal import Event, Journal
+
+APPLICATION_ID = 0x70726F61  # "proa"
+
+MIGRATIONS = (
+    """
+    CREATE TABLE containers (id TEXT PRIMARY KEY, record BLOB NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE images (id TEXT PRIMARY KEY, record BLOB NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE image_references (reference TEXT PRIMARY KEY, image_id TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE volumes (name TEXT PRIMARY KEY, record BLOB NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE residue (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, detail TEXT NOT NULL) STRICT;
+    CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE events (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, time_ns INTEGER NOT NULL, type TEXT NOT NULL, action TEXT NOT NULL,
+        actor_id TEXT NOT NULL, attributes BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX events_by_time ON events (time_ns);
+    """,
+)
+"""Applied in order; the database's ``user_version`` is how many it has had. Never edit one that was released."""
+
+
+class UnusableState(Exception):
+    """The state database is corrupt, newer than this engine, or not ours; it has not been touched."""
+
+
+class Residue(NamedTuple):
+    """Something an undo could not remove: ``kind`` says what (``mount``, ``netns``, ``cgroup``…), ``detail`` which."""
+
+    id: int
+    kind: str
+    detail: str
+
+
+class Store:
+    """All state of one daemon. Lives on the loop's thread."""
+
+    def __init__(self, connection: sqlite3.Connection, journal: Journal) -> None:
+        self._connection = connection
+        self.journal = journal
+        self._containers = _load(connection, "containers", "id", Container)
+        self._images = _load(connection, "images", "id", Image)
+        self._volumes = _load(connection, "volumes", "name", Volume)
+        self._references = dict(connection.execute("SELECT reference, image_id FROM image_references"))
+        self._synchronous = "FULL"
+        self.containers: Mapping[str, Container] = MappingProxyType(self._containers)
+        self.images: Mapping[str, Image] = MappingProxyType(self._images)
+        self.volumes: Mapping[str, Volume] = MappingProxyType(self._volumes)
+        self.references: Mapping[str, str] = MappingProxyType(self._references)
+        """Canonical reference to image id."""
+
+    @contextmanager
+    def transaction(self, *, durable: bool = True) -> Iterator["Transaction"]:
+        """One state change with the events that tell it: all of it happens or none.
+
+        With ``durable`` it survives a power cut; without, it survives the death of any process, which is enough for
+        what a power cut ends anyway.
+
+        Raises:
+            errors.System: the disk is full or fails; nothing was changed.
+        """
+        transaction = Transaction(self._connection, self.journal)
+        try:
+            self._set_synchronous("FULL" if durable else "NORMAL")
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield transaction
+            self._connection.execute("COMMIT")
+        except BaseException as error:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            self.journal.forget(transaction.events)
+            if isinstance(error, sqlite3.Error):
+                raise errors.System(f"state database: {error}") from error
+            raise
+        for table, key, record in transaction.changes:
+            cache: dict[str, Any] = getattr(self, f"_{table}")
+            if record is None:
+                cache.pop(key, None)
+            else:
+                cache[key] = record
+        self.journal.publish(transaction.events)
+
+    def _set_synchronous(self, mode: str) -> None:
+        if mode != self._synchronous:
+            self._connection.execute(f"PRAGMA synchronous = {mode}")
+            self._synchronous = mode
+
+    def residue(self) -> list[Residue]:
+        return [Residue(*row) for row in self._connection.execute("SELECT id, kind, detail FROM residue ORDER BY id")]
+
+    def setting(self, key: str) -> str | None:
+        row = self._connection.execute("SELECT value FROM settings WHERE key = ?", (key,)).fetchone()
+        return row[0] if row else None
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Transaction:
+    """What one transaction writes. Made by :meth:`Store.transaction`."""
+
+    def __init__(self, connection: sqlite3.Connection, journal: Journal) -> None:
+        self._connection = connection
+        self._journal = journal
+        self.events: list[Event] = []
+        self.changes: list[tuple[str, str, Any]] = []
+
+    def put_container(self, container: Container) -> None:
+        self._put("containers", "id", container.id, container)
+
+    def delete_container(self, container_id: str) -> None:
+        self._delete("containers", "id", container_id)
+
+    def put_image(self, image: Image) -> None:
+        self._put("images", "id", image.id, image)
+
+    def delete_image(self, image_id: str) -> None:
+        self._delete("images", "id", image_id)
+
+    def put_volume(self, volume: Volume) -> None:
+        self._put("volumes", "name", volume.name, volume)
+
+    def delete_volume(self, name: str) -> None:
+        self._delete("volumes", "name", name)
+
+    def put_reference(self, reference: str, image_id: str) -> None:
+        self._connection.execute("INSERT OR REPLACE INTO image_references VALUES (?, ?)", (reference, image_id))
+        self.changes.append(("references", reference, image_id))
+
+    def delete_reference(self, reference: str) -> None:
+        self._connection.execute("DELETE FROM image_references WHERE reference = ?", (reference,))
+        self.changes.append(("references", reference, None))
+
+    def add_residue(self, kind: str, detail: str) -> None:
+        self._connection.execute("INSERT INTO residue (kind, detail) VALUES (?, ?)", (kind, detail))
+
+    def remove_residue(self, residue: Residue) -> None:
+        self._connection.execute("DELETE FROM residue WHERE id = ?", (residue.id,))
+
+    def put_setting(self, key: str, value: str) -> None:
+        self._connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (key, value))
+
+    def emit(self, type: str, action: str, actor_id: str, attributes: Mapping[str, str], time_ns: int = 0) -> None:
+        """Tell the journal; ``time_ns`` is given only where the thing happened before now (found out after a restart)."""
+        self.events.append(self._journal.append(type, action, actor_id, attributes, time_ns))
+
+    def _put(self, table: str, key_column: str, key: str, record: msgspec.Struct) -> None:
+        self._connection.execute(
+            f"INSERT INTO {table} ({key_column}, record) VALUES (?1, ?2) "
+            f"ON CONFLICT ({key_column}) DO UPDATE SET record = ?2",
+            (key, msgspec.json.encode(record)),
+        )
+        self.changes.append((table, key, record))
+
+    def _delete(self, table: str, key_column: str, key: str) -> None:
+        self._connection.execute(f"DELETE FROM {table} WHERE {key_column} = ?", (key,))
+        self.changes.append((table, key, None))
+
+
+def open_store(path: Path, *, events_max_count: int, events_max_age_s: int) -> Store:
+    """Open the database at ``path``, make it if it is not there, bring it up to date.
+
+    Raises:
+        UnusableState: it is corrupt, not ours, or newer than this engine.
+    """
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=True)
+    try:
+        _check(connection, path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        _migrate(connection)
+        journal = Journal(connection, max_count=events_max_count, max_age_s=events_max_age_s)
+        return Store(connection, journal)
+    except (sqlite3.DatabaseError, msgspec.ValidationError, msgspec.DecodeError) as error:
+        connection.close()
+        raise UnusableState(f"the state database {path} cannot be used: {error}") from error
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+    if not empty and application != APPLICATION_ID:
+        raise UnusableState(f"{path} is a database, but not one of proad")
+    if version > len(MIGRATIONS):
+        raise UnusableState(
+            f"{path} was written by a newer proad (schema {version}; this one knows {len(MIGRATIONS)}): "
+            "run that one, or give this one another --data-root"
+        )
+    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise UnusableState(f"the state database {path} is corrupt: {verdict}")
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    done = connection.execute("PRAGMA user_version").fetchone()[0]
+    for number, script in enumerate(MIGRATIONS[done:], start=done + 1):
+        connection.executescript(
+            f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; {script} PRAGMA user_version = {number}; COMMIT;"
+        )
+
+
+def _load(connection: sqlite3.Connection, table: str, key: str, type_: type[Any]) -> dict[str, Any]:
+    decoder = msgspec.json.Decoder(type_)
+    return {row[0]: decoder.decode(row[1]) for row in connection.execute(f"SELECT {key}, record FROM {table}")}
