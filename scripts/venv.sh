@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Make or refresh .venv: the locked dependency set, checked by hash, and this checkout itself.
+. "$(dirname "$0")/common.sh"
+cd "$root"
+
+python=$("$root/scripts/python.sh")
+stamp=.venv/stamp
+wanted=$({ cat pyproject.toml requirements-dev.lock; "$python" -VV; pwd; } | sha256sum)
+
+if [ -x .venv/bin/python ] && .venv/bin/python -c '' 2>/dev/null && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+    exit 0
+fi
+
+if [ ! -x .venv/bin/python ] || ! .venv/bin/python -c '' 2>/dev/null; then
+    step "Making a virtual environment with $("$python" -V)"
+    rm -rf .venv
+    quietly "$python" -m venv .venv || fail "could not make a virtual environment" \
+        "on Debian: apt-get install python3-venv"
+fi
+
+step "Installing the locked Python packages"
+pip=(.venv/bin/python -m pip --disable-pip-version-check install --quiet)
+"${pip[@]}" --require-hashes -r requirements-dev.lock ||
+    fail "could not install the Python packages" "pip's own words are above; is a package index reachable?"
+
+step "Installing proa from this checkout"
+"${pip[@]}" --no-deps --no-build-isolation --editable . || fail "could not install this checkout"
+printf '%s\n' "$wanted" >"$stamp"
