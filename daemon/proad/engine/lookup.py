@@ -1,0 +1,35 @@
+"""Trio-flavoured. From what a user calls a container to its record, and to what events say of it."""
+
+from proad.model import errors
+from proad.model.container import Container
+from proad.store.db import Store
+
+
+def find_container(store: Store, ref: str) -> Container:
+    """Find by full id, by name, then by unique id prefix, as Docker does.
+
+    Raises:
+        errors.NotFound: nothing bears that name.
+        errors.InvalidParameter: several ids begin so.
+    """
+    if container := store.containers.get(ref):
+        return container
+    name = ref.removeprefix("/")
+    if container := named(store, name):
+        return container
+    matches = [c for c in store.containers.values() if ref and c.id.startswith(ref)]
+    if len(matches) > 1:
+        raise errors.InvalidParameter(f"multiple IDs found with provided prefix: {ref}")
+    if not matches:
+        raise errors.NotFound(f"No such container: {ref}")
+    return matches[0]
+
+
+def named(store: Store, name: str) -> Container | None:
+    """The container of that name, without a leading slash."""
+    return next((c for c in store.containers.values() if c.name == name), None)
+
+
+def event_attributes(container: Container, **extra: str) -> dict[str, str]:
+    """What every event of a container carries: its labels, image and name, then what the action adds."""
+    return {**(container.config.labels or {}), "image": container.image_ref, "name": container.name, **extra}

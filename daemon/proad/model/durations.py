@@ -1,0 +1,59 @@
+"""Sync, pure. Points in time as Docker's requests give them: Unix times, dates, and durations before now."""
+
+import re
+from datetime import datetime, timezone
+
+from proad.model import errors
+
+_UNITS_NS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|µs|ms|s|m|h))+")
+_DURATION_PIECE = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)")
+_UNIX = re.compile(r"(-?[0-9]{1,18})(?:\.([0-9]{1,9}))?")
+_FRACTION = re.compile(r"\.([0-9]+)")
+
+
+def parse_duration_ns(text: str) -> int:
+    """Go's duration (``1h30m``, ``1.5s``) in nanoseconds.
+
+    Raises:
+        errors.InvalidParameter: it is none.
+    """
+    if not _DURATION.fullmatch(text):
+        raise errors.InvalidParameter(f"time: invalid duration {text!r}")
+    return sum(round(float(number) * _UNITS_NS[unit]) for number, unit in _DURATION_PIECE.findall(text))
+
+
+def parse_timestamp_ns(text: str, *, now_ns: int) -> int:
+    """Nanoseconds since the epoch of a Unix time (``1700000000.5``), a date or time of RFC 3339 (zone and parts from
+    the right may be missing), or a duration before ``now_ns``.
+
+    Raises:
+        errors.InvalidParameter: it is none of these.
+    """
+    if match := _UNIX.fullmatch(text):
+        return int(match[1]) * 10**9 + int((match[2] or "").ljust(9, "0"))
+    if _DURATION.fullmatch(text):
+        return now_ns - parse_duration_ns(text)
+    fraction = _FRACTION.search(text)
+    whole = _FRACTION.sub("", text, count=1) if fraction else text
+    try:
+        moment = datetime.fromisoformat(whole)
+    except ValueError:
+        raise errors.InvalidParameter(f"invalid timestamp {text!r}") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    seconds = int((moment - datetime(1970, 1, 1, tzinfo=timezone.utc)).total_seconds())
+    return seconds * 10**9 + int((fraction[1] if fraction else "")[:9].ljust(9, "0"))
+
+
+def format_rfc3339_ns(time_ns: int) -> str:
+    """``2024-01-02T03:04:05.000000006Z`` as Go prints it: trailing zeros of the fraction are dropped.
+
+    0 is Go's zero time, ``0001-01-01T00:00:00Z``.
+    """
+    if time_ns == 0:
+        return "0001-01-01T00:00:00Z"
+    seconds, nanoseconds = divmod(time_ns, 10**9)
+    base = datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+    fraction = f".{nanoseconds:09d}".rstrip("0") if nanoseconds else ""
+    return f"{base}{fraction}Z"
