@@ -1,4 +1,4 @@
-"""Sync, pure of loops. Listening sockets: unix paths, TCP on request, and descriptors handed in by systemd."""
+"""Sync, blocking. Listening sockets: unix paths, TCP on request, and descriptors handed in by systemd."""
 
 import os
 import shutil
