@@ -197,7 +197,7 @@ async def _answer(request: web.Request, router: Router) -> web.StreamResponse:
         response = error_response(error)
     except (web.HTTPException, ConnectionError):
         raise
-    except Exception as error:  # noqa: BLE001  whatever a handler did not foresee is a 500, told and logged
+    except Exception as error:
         found = unwrap(error)
         if not isinstance(found, errors.ProaError):
             log.exception("request crashed", method=request.method, path=request.path)

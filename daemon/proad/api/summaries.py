@@ -1,0 +1,61 @@
+"""Sync, pure. The body of a container list, fast: what does not change by itself is encoded once per record.
+
+Records are replaced whole, never changed, so the encoded summary of one stays true for as long as the same record
+object and the same image name are shown; only the status text ("Up 5 minutes") is made anew for each list.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+
+from proad.api import wire
+from proad.model.container import Container
+
+Sizes = Mapping[str, tuple[int, int]]
+
+
+class Summaries:
+    """Encodes lists; holds one encoded summary per container and API version that was asked for."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, wire.ApiVersion], tuple[Container, str, tuple[str, ...], bytes]] = {}
+
+    def encode(
+        self,
+        containers: Iterable[Container],
+        *,
+        now_ns: int,
+        version: wire.ApiVersion,
+        network_ids: Mapping[str, str],
+        image_name: Callable[[Container], str],
+        names: Callable[[Container], tuple[str, ...]],
+        sizes: Sizes | None = None,
+    ) -> bytes:
+        """Return the JSON list. ``sizes``, by id, are bytes of the own layer and of the whole root filesystem."""
+        kept, parts = self._kept, []
+        shown_images: dict[tuple[str, str], str] = {}
+        for container in containers:
+            image_key = (container.image_ref, container.image_id)
+            image = shown_images.get(image_key)
+            if image is None:
+                image = shown_images[image_key] = image_name(container)
+            shown_names = names(container)
+            key = (container.id, version)
+            entry = kept.get(key)
+            if entry is None or entry[0] is not container or entry[1] != image or entry[2] != shown_names:
+                summary = wire.summary(container, image, shown_names, network_ids, version)
+                entry = kept[key] = (container, image, shown_names, msgspec.json.encode(summary)[:-1])
+            status = msgspec.json.encode(wire.status_text(container, now_ns))
+            size = b""
+            if sizes is not None and container.id in sizes:
+                size = b',"SizeRw":%d,"SizeRootFs":%d' % sizes[container.id]
+            parts.append(entry[3] + b',"Status":' + status + size + b"}")
+        return b"[" + b",".join(parts) + b"]\n"
+
+    def forget_all_but(self, container_ids: Iterable[str]) -> None:
+        """Drop what is kept of containers that are gone."""
+        alive = set(container_ids)
+        self._kept = {key: entry for key, entry in self._kept.items() if key[0] in alive}
+
+    def __len__(self) -> int:
+        return len(self._kept)

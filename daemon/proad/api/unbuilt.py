@@ -1,0 +1,100 @@
+"""asyncio-flavoured. What the API knows and this engine does not have: each such route says so clearly."""
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from proad.model import errors
+
+_NOT_BUILT: dict[str, tuple[tuple[str, str], ...]] = {
+    "running commands in containers (exec)": (
+        ("POST", "/containers/{name}/exec"),
+        ("POST", "/exec/{id}/start"),
+        ("POST", "/exec/{id}/resize"),
+        ("GET", "/exec/{id}/json"),
+    ),
+    "copying files to and from containers": (
+        ("HEAD", "/containers/{name}/archive"),
+        ("GET", "/containers/{name}/archive"),
+        ("PUT", "/containers/{name}/archive"),
+        ("GET", "/containers/{name}/changes"),
+        ("GET", "/containers/{name}/export"),
+    ),
+    "container statistics": (("GET", "/containers/{name}/stats"),),
+    "committing containers": (("POST", "/commit"),),
+    "building images": (
+        ("POST", "/build"),
+        ("POST", "/build/prune"),
+        ("POST", "/build/cancel"),
+        ("POST", "/session"),
+        ("POST", "/grpc"),
+    ),
+    "talking to registries": (
+        ("POST", "/auth"),
+        ("GET", "/images/search"),
+        ("POST", "/images/{name:.+}/push"),
+        ("GET", "/distribution/{name:.+}/json"),
+    ),
+    "exporting images": (("GET", "/images/get"), ("GET", "/images/{name:.+}/get")),
+    "networks of one's own": (
+        ("POST", "/networks/create"),
+        ("POST", "/networks/prune"),
+        ("POST", "/networks/{id}/connect"),
+        ("POST", "/networks/{id}/disconnect"),
+        ("DELETE", "/networks/{id}"),
+    ),
+    "plugins": (
+        ("GET", "/plugins/privileges"),
+        ("POST", "/plugins/pull"),
+        ("POST", "/plugins/create"),
+    ),
+}
+
+_SWARM_PATHS = ("swarm", "nodes", "services", "tasks", "secrets", "configs")
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
+
+NOT_A_MANAGER = (
+    'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node '
+    "to swarm and try again."
+)
+
+
+def routes() -> list[web.RouteDef]:
+    """Routes that are known and not built; they come after all others."""
+    found = [
+        web.RouteDef(method, path, _refuse(feature, f"{method} {path}"), {})
+        for feature, paths in _NOT_BUILT.items()
+        for method, path in paths
+    ]
+    for first in _SWARM_PATHS:
+        for method in _METHODS:
+            found.append(web.RouteDef(method, f"/{first}", refuse_swarm, {}))
+            found.append(web.RouteDef(method, f"/{first}/{{rest:.*}}", refuse_swarm, {}))
+    found += [
+        web.RouteDef("GET", "/plugins", get_plugins, {}),
+        web.RouteDef("GET", "/plugins/{name:.+}/json", refuse_plugin, {}),
+        web.RouteDef("DELETE", "/plugins/{name:.+}", refuse_plugin, {}),
+    ]
+    for verb in ("enable", "disable", "upgrade", "push", "set"):
+        found.append(web.RouteDef("POST", f"/plugins/{{name:.+}}/{verb}", refuse_plugin, {}))
+    return found
+
+
+def _refuse(feature: str, route: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def refuse(_request: web.Request) -> web.StreamResponse:
+        raise errors.NotImplemented(f"{route}: this engine does not have {feature} yet")
+
+    return refuse
+
+
+async def refuse_swarm(_request: web.Request) -> web.StreamResponse:
+    """A plain node of Docker answers all of these alike."""
+    raise errors.Unavailable(NOT_A_MANAGER)
+
+
+async def get_plugins(_request: web.Request) -> web.StreamResponse:
+    return web.json_response([])
+
+
+async def refuse_plugin(request: web.Request) -> web.StreamResponse:
+    raise errors.NotFound(f'plugin "{request.match_info["name"]}" not found')

@@ -1,0 +1,369 @@
+"""Sync, pure. Containers as the API shows them: from the record to Docker's JSON, by API version.
+
+What a container is asked to be (``Config``, ``HostConfig``) goes out in the structs that it came in with; the rest
+is built here. Lists and maps that are empty go out as ``[]`` and ``{}``, which clients in every language can walk.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from proad.model.container import Container, Status
+from proad.model.durations import format_rfc3339_ns
+from proad.model.mounts import MountPoint
+from proad.model.network import Endpoint
+
+Json = dict[str, Any]
+ApiVersion = tuple[int, int]
+
+STORAGE_DRIVER = "overlay2"
+"""Docker's name for what this engine does as well: one overlayfs mount per container, a directory per layer."""
+
+_SECOND_NS = 1_000_000_000
+_CONFIG_OMITTED_WHEN_EMPTY = (
+    "ArgsEscaped", "ExposedPorts", "Healthcheck", "MacAddress", "NetworkDisabled", "OnBuild", "Shell", "StopSignal",
+    "StopTimeout",
+)  # fmt: skip
+_HOST_CONFIG_OMITTED_WHEN_EMPTY = ("Annotations", "Init", "Mounts", "StorageOpt", "Sysctls", "Tmpfs")
+
+
+@dataclass(frozen=True)
+class Place:
+    """What the JSON of a container says of this daemon: where files lie, and the ids of its networks by name."""
+
+    data_root: Path
+    network_ids: Mapping[str, str] = field(default_factory=dict)
+
+
+# --- state --------------------------------------------------------------------------------------------------------
+
+
+def shown_status(container: Container) -> str:
+    """The status as the API knows it; it has no "starting": what was before shows until the container runs."""
+    if container.status is Status.STARTING:
+        return "exited" if container.has_been_started else "created"
+    return container.status.value
+
+
+def status_text(container: Container, now_ns: int) -> str:
+    """The status as a list tells it to people: ``Up 5 minutes``, ``Exited (0) 2 days ago``."""
+    match shown_status(container):
+        case "running":
+            return f"Up {human_duration(now_ns - container.started_ns)}"
+        case "paused":
+            return f"Up {human_duration(now_ns - container.started_ns)} (Paused)"
+        case "restarting":
+            return f"Restarting ({container.exit_code}) {human_duration(now_ns - container.finished_ns)} ago"
+        case "removing":
+            return "Removal In Progress"
+        case "dead":
+            return "Dead"
+        case "exited" if container.finished_ns:
+            return f"Exited ({container.exit_code}) {human_duration(now_ns - container.finished_ns)} ago"
+    return "Created"
+
+
+def human_duration(nanoseconds: int) -> str:
+    """A length of time in the words that ``docker ps`` uses."""
+    seconds = max(nanoseconds, 0) // _SECOND_NS
+    minutes, hours = seconds // 60, (seconds + 1800) // 3600
+    if seconds < 1:
+        return "Less than a second"
+    if seconds == 1:
+        return "1 second"
+    if seconds < 60:
+        return f"{seconds} seconds"
+    if minutes == 1:
+        return "About a minute"
+    if minutes < 60:
+        return f"{minutes} minutes"
+    if hours == 1:
+        return "About an hour"
+    if hours < 48:
+        return f"{hours} hours"
+    days = hours // 24
+    if days < 14:
+        return f"{days} days"
+    if days < 60:
+        return f"{days // 7} weeks"
+    if days < 730:
+        return f"{days // 30} months"
+    return f"{seconds // 3600 // 24 // 365} years"
+
+
+def state(container: Container) -> Json:
+    """The ``State`` of inspect. Times are RFC 3339, the year 1 for "never"."""
+    status = shown_status(container)
+    run = container.run
+    return {
+        "Status": status,
+        "Running": status in ("running", "paused", "restarting"),
+        "Paused": status == "paused",
+        "Restarting": status == "restarting",
+        "OOMKilled": container.oom_killed,
+        "Dead": status == "dead",
+        "Pid": run.pid if run and container.status.has_process else 0,
+        "ExitCode": container.exit_code,
+        "Error": container.error,
+        "StartedAt": format_rfc3339_ns(container.started_ns),
+        "FinishedAt": format_rfc3339_ns(container.finished_ns),
+    }
+
+
+# --- network ------------------------------------------------------------------------------------------------------
+
+
+def network_mode(container: Container) -> str:
+    mode = container.host_config.network_mode
+    return "bridge" if mode in ("", "default") else mode
+
+
+def live_endpoint(container: Container) -> Endpoint | None:
+    """The attachment of the run that is alive, if it is on a network of its own."""
+    return container.run.endpoint if container.run and container.status.has_process else None
+
+
+def networks(container: Container, network_ids: Mapping[str, str]) -> dict[str, Json]:
+    """``NetworkSettings.Networks``: one entry by name; addresses only while the container runs."""
+    mode = network_mode(container)
+    if mode.startswith("container:"):
+        return {}
+    endpoint = live_endpoint(container)
+    asked = container.networks.get(mode) or container.networks.get("default")
+    return {
+        mode: {
+            "IPAMConfig": None,
+            "Links": (asked.links if asked else None) or [],
+            "Aliases": (asked.aliases if asked else None) or [],
+            "MacAddress": endpoint.mac_address if endpoint else asked.mac_address if asked else "",
+            "DriverOpts": None,
+            "GwPriority": 0,
+            "NetworkID": endpoint.network_id if endpoint else network_ids.get(mode, ""),
+            "EndpointID": endpoint.endpoint_id if endpoint else "",
+            "Gateway": endpoint.gateway if endpoint else "",
+            "IPAddress": endpoint.address if endpoint else "",
+            "IPPrefixLen": endpoint.prefix_length if endpoint else 0,
+            "IPv6Gateway": "",
+            "GlobalIPv6Address": "",
+            "GlobalIPv6PrefixLen": 0,
+            "DNSNames": [],
+        }
+    }
+
+
+def port_map(container: Container) -> dict[str, list[Json] | None]:
+    """Container port to where it shows on the host; None where it is exposed only. Empty while it does not run."""
+    if not container.status.has_process:
+        return {}
+    ports: dict[str, list[Json] | None] = dict.fromkeys(sorted(container.config.exposed_ports))
+    endpoint = live_endpoint(container)
+    for published in endpoint.ports if endpoint else ():
+        key = f"{published.container_port}/{published.protocol}"
+        bindings = ports.get(key)
+        if bindings is None:
+            bindings = ports[key] = []
+        bindings.append({"HostIp": published.host_ip, "HostPort": str(published.host_port)})
+    return ports
+
+
+def port_list(container: Container) -> list[Json]:
+    """``Ports`` of a list, in the order of port numbers."""
+    listed: list[Json] = []
+    for key, bindings in port_map(container).items():
+        number, _, protocol = key.partition("/")
+        private: Json = {"PrivatePort": int(number), "Type": protocol or "tcp"}
+        if not bindings:
+            listed.append(private)
+        for binding in bindings or ():
+            listed.append({"IP": binding["HostIp"], **private, "PublicPort": int(binding["HostPort"])})
+    return sorted(listed, key=lambda port: (port["PrivatePort"], port["Type"], port.get("PublicPort", 0)))
+
+
+def network_settings(container: Container, network_ids: Mapping[str, str]) -> Json:
+    """``NetworkSettings`` of inspect; the old fields beside ``Networks`` tell of the default bridge."""
+    attached = networks(container, network_ids)
+    bridge = attached.get("bridge", {})
+    endpoint = live_endpoint(container)
+    return {
+        "Bridge": "",
+        "SandboxID": container.run.id if endpoint and container.run else "",
+        "SandboxKey": endpoint.netns if endpoint else "",
+        "Ports": port_map(container),
+        "HairpinMode": False,
+        "LinkLocalIPv6Address": "",
+        "LinkLocalIPv6PrefixLen": 0,
+        "SecondaryIPAddresses": None,
+        "SecondaryIPv6Addresses": None,
+        "EndpointID": bridge.get("EndpointID", ""),
+        "Gateway": bridge.get("Gateway", ""),
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
+        "IPAddress": bridge.get("IPAddress", ""),
+        "IPPrefixLen": bridge.get("IPPrefixLen", 0),
+        "IPv6Gateway": "",
+        "MacAddress": bridge.get("MacAddress", ""),
+        "Networks": attached,
+    }
+
+
+# --- mounts -------------------------------------------------------------------------------------------------------
+
+
+def mounts(container: Container) -> list[Json]:
+    """``Mounts``: binds, volumes and tmpfs mounts; those of ``--tmpfs`` show in the HostConfig only, as ever."""
+    return [
+        _mount(mount)
+        for mount in container.mounts
+        if mount.type != "tmpfs" or mount.destination not in container.host_config.tmpfs
+    ]
+
+
+def _mount(mount: MountPoint) -> Json:
+    shown: Json = {"Type": mount.type}
+    if mount.name:
+        shown["Name"] = mount.name
+    shown["Source"] = mount.source
+    shown["Destination"] = mount.destination
+    if mount.driver:
+        shown["Driver"] = mount.driver
+    shown["Mode"] = mount.mode
+    shown["RW"] = mount.read_write
+    shown["Propagation"] = mount.propagation
+    return shown
+
+
+# --- list ---------------------------------------------------------------------------------------------------------
+
+
+def summary(
+    container: Container,
+    image: str,
+    names: Iterable[str],
+    network_ids: Mapping[str, str],
+    version: ApiVersion,
+) -> Json:
+    """One entry of a list but for its ``Status`` text, which changes by itself.
+
+    ``image`` is the image's name as it is now; ``names`` are the container's, with their slashes.
+    """
+    host_config: Json = {"NetworkMode": network_mode(container)}
+    if version >= (1, 46) and container.host_config.annotations:
+        host_config["Annotations"] = container.host_config.annotations
+    return {
+        "Id": container.id,
+        "Names": list(names),
+        "Image": image,
+        "ImageID": container.image_id,
+        "Command": " ".join(f"'{word}'" if " " in word else word for word in argv(container)),
+        "Created": container.created_ns // _SECOND_NS,
+        "Ports": port_list(container),
+        "Labels": container.config.labels,
+        "State": shown_status(container),
+        "HostConfig": host_config,
+        "NetworkSettings": {"Networks": networks(container, network_ids)},
+        "Mounts": mounts(container),
+    }
+
+
+# --- inspect ------------------------------------------------------------------------------------------------------
+
+
+def argv(container: Container) -> tuple[str, ...]:
+    """The command line: entrypoint and command in one."""
+    return (container.config.entrypoint or ()) + (container.config.cmd or ())
+
+
+def inspect(
+    container: Container, place: Place, version: ApiVersion, sizes: tuple[int, int] | None = None
+) -> Json:
+    """The whole of a container. ``sizes`` are the bytes of its own layer and of its whole root filesystem."""
+    command = argv(container)
+    directory = place.data_root / "containers" / container.id
+    shown: Json = {
+        "Id": container.id,
+        "Created": format_rfc3339_ns(container.created_ns),
+        "Path": command[0] if command else "",
+        "Args": list(command[1:]),
+        "State": state(container),
+        "Image": container.image_id,
+        "ResolvConfPath": str(directory / "resolv.conf"),
+        "HostnamePath": str(directory / "hostname"),
+        "HostsPath": str(directory / "hosts"),
+        "LogPath": "" if log_driver(container) == "none" else str(directory / "container.log"),
+        "Name": f"/{container.name}",
+        "RestartCount": container.restart_count,
+        "Driver": STORAGE_DRIVER,
+        "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": "",
+        "ExecIDs": None,
+        "HostConfig": host_config(container, version),
+        "GraphDriver": {"Name": STORAGE_DRIVER, "Data": _graph_driver_data(container, directory, place)},
+        "Mounts": mounts(container),
+        "Config": config(container),
+        "NetworkSettings": network_settings(container, place.network_ids),
+        "ProaTimeline": timeline(container),
+    }
+    if sizes is not None:
+        shown["SizeRw"], shown["SizeRootFs"] = sizes
+    return shown
+
+
+def log_driver(container: Container) -> str:
+    return container.host_config.log_config.type or "json-file"
+
+
+def config(container: Container) -> Json:
+    """``Config``: what does not depend on the host, merged with the image's."""
+    shown: Json = msgspec.to_builtins(container.config)
+    for name in _CONFIG_OMITTED_WHEN_EMPTY:
+        if (not shown[name] and shown[name] != 0) or shown[name] is False:
+            del shown[name]
+    shown["Image"] = container.image_ref
+    for name in ("Cmd", "Entrypoint"):
+        if shown[name] is None:
+            shown[name] = []
+    return shown
+
+
+def host_config(container: Container, version: ApiVersion) -> Json:
+    """``HostConfig``: as asked, with what the engine chose where nothing was asked."""
+    shown: Json = msgspec.to_builtins(container.host_config)
+    for name in _HOST_CONFIG_OMITTED_WHEN_EMPTY:
+        if name in shown and not shown[name] and shown[name] is not False:
+            del shown[name]
+    if version >= (1, 42) and not shown["KernelMemory"]:
+        del shown["KernelMemory"]
+    shown["NetworkMode"] = network_mode(container)
+    shown["LogConfig"]["Type"] = log_driver(container)
+    shown["RestartPolicy"]["Name"] = shown["RestartPolicy"]["Name"] or "no"
+    return shown
+
+
+def timeline(container: Container) -> Json | None:
+    """The measured steps of the last start, in milliseconds since it was asked for; an extra of this engine."""
+    if container.run is None:
+        return None
+    return {
+        "RunID": container.run.id,
+        "Steps": [
+            {"Name": step.name, "BeginMs": step.begin_ms, "EndMs": step.end_ms}
+            for step in container.run.steps
+        ],
+    }
+
+
+def _graph_driver_data(container: Container, directory: Path, place: Place) -> Json:
+    lower = [
+        str(place.data_root / "layers" / layer.removeprefix("sha256:") / "diff") for layer in container.layers
+    ]
+    return {
+        "LowerDir": ":".join(reversed(lower)),
+        "MergedDir": str(directory / "rootfs"),
+        "UpperDir": str(directory / "upper"),
+        "WorkDir": str(directory / "work"),
+    }
