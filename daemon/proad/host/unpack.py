@@ -1,0 +1,338 @@
+"""Sync, blocking. The helper process that reads untrusted archives: ``python -m proad.host.unpack JOB``.
+
+The daemon (``archive.Unpacker``) spawns it with the archive on standard input and reads JSON lines from
+its standard output: ``{"progress": bytes read}`` now and then, at last ``{"result": …}`` or ``{"error":
+…, "kind": …}``. The job is a JSON object: ``mode``, ``target`` (an empty directory), ``entries`` and
+``bytes`` (limits), ``blob`` (where to keep the archive itself, or null), ``parent`` (the daemon's pid).
+
+    layer      writes the entries below ``target``, as overlayfs wants them
+    members    writes every file of the archive to ``target`` under a number and tells names and digests:
+               names of an image archive are looked up in that table and never touch the file system
+
+Before more is read than the magic number, the target has become the process's root directory in a mount
+namespace of its own, nothing else of the host is mounted, all capabilities but those for writing files are
+gone, and the process dies with the daemon. The files are on the disk when the result is told.
+"""
+
+import ctypes
+import errno
+import hashlib
+import io
+import json
+import os
+import resource
+import sys
+import time
+from typing import Any, Protocol
+
+from proad.host.layertree import LayerTree, Limits, Refused, clean_name
+from proad.host.tarstream import Readable, TarError, TarReader
+
+BUFFER_BYTES = 1 << 20
+PROGRESS_INTERVAL_S = 0.1
+MEMORY_LIMIT_BYTES = 2 << 30
+OVERHEAD_BYTES_PER_ENTRY = 8192
+"""Headers and padding: what a stream may hold beside its files."""
+
+_MAGIC = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"BZh", "bzip2"), (b"\xfd7zXZ\x00", "xz"))
+LONGEST_MAGIC = 8
+_KEPT_AS_THEY_CAME = frozenset({"none", "gzip", "zstd"})
+"""Compressions that an OCI layer blob may have; a layer in any other is kept as plain tar."""
+
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT, _MS_BIND = 2, 4, 8, 32, 4096
+_MS_REC, _MS_PRIVATE = 16384, 1 << 18
+_CLONE_NEWNS, _MNT_DETACH = 0x20000, 2
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+_CAPABILITY_VERSION_3 = 0x20080522
+_CHOWN, _DAC_OVERRIDE, _FOWNER, _FSETID, _SYS_ADMIN, _MKNOD, _SETFCAP = 0, 1, 3, 4, 21, 27, 31
+_KEPT_CAPABILITIES = (_CHOWN, _DAC_OVERRIDE, _FOWNER, _FSETID, _SYS_ADMIN, _MKNOD, _SETFCAP)
+"""For owners, modes, device nodes and file capabilities; SYS_ADMIN is what ``trusted.*`` attributes ask
+for."""
+
+
+class _Hash(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+    def hexdigest(self) -> str: ...
+
+
+class _Copy:
+    """A file that data passes into on its way, with its digest."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._hash: _Hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        self._hash.update(data)
+        self.size += len(data)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+    @property
+    def digest(self) -> str:
+        return f"sha256:{self._hash.hexdigest()}"
+
+
+class _Source(io.RawIOBase):
+    """Standard input as it comes, telling progress; ``copy`` is set once it is known that it is to be
+    kept."""
+
+    def __init__(self) -> None:
+        self._consumed = 0
+        self._told = time.monotonic()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = os.readv(0, [buffer])
+        while 0 < self._consumed + count < LONGEST_MAGIC:  # a pipe may bring less than what tells the format
+            more = os.readv(0, [memoryview(buffer)[count:]])
+            count += more
+            if not more:
+                break
+        self._consumed += count
+        now = time.monotonic()
+        if now - self._told > PROGRESS_INTERVAL_S:
+            self._told = now
+            _tell({"progress": self._consumed})
+        return count
+
+
+class _Tee(io.RawIOBase):
+    """Passes a source through and keeps a copy of all of it."""
+
+    def __init__(self, source: "io.BufferedReader[Any]", copy: _Copy) -> None:
+        self._source = source
+        self._copy = copy
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._source.readinto1(buffer)
+        self._copy.write(bytes(memoryview(buffer)[:count]))
+        return count
+
+
+class _Hashed:
+    """The uncompressed stream: its digest is the layer's diff ID."""
+
+    def __init__(self, source: Readable, max_bytes: int, copy: _Copy | None) -> None:
+        self._source = source
+        self._left = max_bytes
+        self._copy = copy
+        self._hash: _Hash = hashlib.sha256()
+
+    def read(self, size: int, /) -> bytes:
+        data = self._source.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise Refused("the archive is larger, once uncompressed, than what it may take here")
+        self._hash.update(data)
+        if self._copy:
+            self._copy.write(data)
+        return data
+
+    def drain(self) -> None:
+        """Read what follows the archive's end: it counts for the digest."""
+        while self.read(BUFFER_BYTES):
+            pass
+
+    @property
+    def digest(self) -> str:
+        return f"sha256:{self._hash.hexdigest()}"
+
+
+def main() -> int:
+    """Do the job in ``argv[1]``; 0 when a result was told, 1 when an error was."""
+    job = json.loads(sys.argv[1])
+    try:
+        _tell({"result": _work(job)})
+    except (Refused, TarError) as error:
+        return _fail("invalid", str(error))
+    except OSError as error:
+        text = error.strerror or str(error)
+        if error.errno in (errno.EDQUOT, errno.ENOSPC):
+            return _fail("space", text)
+        broken = error.errno is None  # decompressors raise a bare OSError for data they cannot read
+        return _fail("invalid" if broken else "system", str(error) if broken else text)
+    except EOFError:
+        return _fail("invalid", "unexpected end of the compressed stream")
+    except MemoryError:
+        return _fail("invalid", "the archive needs more memory than it may take")
+    except Exception as error:  # noqa: BLE001  decompressors have error types of their own
+        return _fail("invalid", f"{type(error).__name__}: {error}")
+    return 0
+
+
+def _work(job: dict[str, Any]) -> dict[str, Any]:
+    blob = (
+        os.open(job["blob"], os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        if job["blob"]
+        else -1
+    )
+    copy = _Copy(blob) if job["blob"] else None
+    raw: "io.BufferedReader[Any]" = io.BufferedReader(_Source(), BUFFER_BYTES)
+    compression = _compression(raw.peek(LONGEST_MAGIC))
+    if copy and compression in _KEPT_AS_THEY_CAME:
+        raw = io.BufferedReader(_Tee(raw, copy), BUFFER_BYTES)
+    plain = _decompressed(raw, compression)
+    _enter_jail(job["target"], job["parent"])
+    limits = Limits(job["entries"], job["bytes"])
+    stream = _Hashed(
+        plain,
+        limits.bytes + limits.entries * OVERHEAD_BYTES_PER_ENTRY,
+        copy if compression not in _KEPT_AS_THEY_CAME else None,
+    )
+    result: dict[str, Any]
+    if job["mode"] == "layer":
+        tree = LayerTree(limits)
+        tree.write(TarReader(stream))
+        result = {"size": tree.size, "entries": tree.entries}
+    else:
+        result = _members(TarReader(stream), limits)
+    stream.drain()
+    _sync()
+    result["diff_id"] = stream.digest
+    result["compression"] = compression if compression in _KEPT_AS_THEY_CAME else "none"
+    if copy:
+        result["blob"] = {"digest": copy.digest, "size": copy.size}
+    return result
+
+
+def _members(archive: TarReader, limits: Limits) -> dict[str, Any]:
+    """Write the files of an image archive under numbers; symbolic links and hard links are told as links."""
+    files: dict[str, dict[str, Any]] = {}
+    links: dict[str, str] = {}
+    total = 0
+    for count, entry in enumerate(archive, start=1):
+        if count > limits.entries:
+            raise Refused(f"the archive has more than {limits.entries} entries")
+        name = "/".join(clean_name(entry.name))
+        if entry.kind == "symlink":
+            links[name] = os.path.normpath(os.path.join(os.path.dirname(name), entry.link))
+        elif entry.kind == "link":
+            links[name] = "/".join(clean_name(entry.link))
+        elif entry.kind == "file":
+            total += entry.size
+            if total > limits.bytes or entry.extents is not None:
+                raise Refused(f'entry "{name}" is larger than what the archive may take here')
+            descriptor = os.open(f"/{count}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            copy = _Copy(descriptor)
+            try:
+                for chunk in archive.data():
+                    copy.write(chunk)
+            finally:
+                os.close(descriptor)
+            links.pop(name, None)
+            files[name] = {"file": str(count), "digest": copy.digest, "size": copy.size}
+        elif entry.kind != "directory":
+            raise Refused(f'entry "{name}" of an image archive is a {entry.kind}')
+    return {"files": files, "links": links}
+
+
+def _compression(head: bytes) -> str:
+    return next((name for magic, name in _MAGIC if head.startswith(magic)), "none")
+
+
+def _decompressed(raw: "io.BufferedReader[Any]", compression: str) -> Readable:
+    if compression == "gzip":
+        from isal import igzip
+
+        unzipped: Readable = igzip.open(raw, "rb")  # type: ignore[no-untyped-call]
+        return unzipped
+    if compression == "zstd":
+        import zstandard
+
+        reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+        return io.BufferedReader(reader, BUFFER_BYTES)
+    if compression == "bzip2":
+        import bz2
+
+        return bz2.BZ2File(raw)
+    if compression == "xz":
+        import lzma
+
+        return lzma.LZMAFile(raw)
+    return raw
+
+
+# --- the jail -------------------------------------------------------------------------------------------
+
+
+def _enter_jail(target: str, parent: int) -> None:
+    """Make ``target`` the root directory and give up whatever is not needed to write files there."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    _checked(libc.prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0), "prctl")
+    if os.getppid() != parent:
+        raise OSError(errno.ESRCH, "the daemon is gone")
+    _checked(libc.unshare(_CLONE_NEWNS), "unshare")
+    path = os.fsencode(target)
+    _mount(libc, None, b"/", _MS_REC | _MS_PRIVATE)
+    _mount(libc, path, path, _MS_BIND)
+    _mount(libc, None, path, _MS_REMOUNT | _MS_BIND | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+    os.chdir(target)
+    # The old root lands on top of the new one and is taken off it: pivot_root(2), "pivot_root(".", ".")".
+    _checked(libc.pivot_root(b".", b"."), "pivot_root")
+    _checked(libc.umount2(b".", _MNT_DETACH), "umount2")
+    os.chdir("/")
+    os.umask(0)
+    for limit, value in (
+        (resource.RLIMIT_AS, MEMORY_LIMIT_BYTES),
+        (resource.RLIMIT_NOFILE, 64),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(limit, (value, value))
+    _checked(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
+    _drop_capabilities(libc)
+
+
+def _mount(libc: ctypes.CDLL, source: bytes | None, target: bytes, flags: int) -> None:
+    _checked(libc.mount(source, target, None, ctypes.c_ulong(flags), None), "mount")
+
+
+def _drop_capabilities(libc: ctypes.CDLL) -> None:
+    """Keep what writing a layer takes, of what is there; capabilities(7), capset(2)."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    sets = (ctypes.c_uint32 * 6)()
+    _checked(libc.capget(header, sets), "capget")
+    wanted = [0, 0]
+    for capability in _KEPT_CAPABILITIES:
+        wanted[capability // 32] |= 1 << capability % 32
+    for word in (0, 1):
+        kept = sets[3 * word + 1] & wanted[word]
+        sets[3 * word], sets[3 * word + 1], sets[3 * word + 2] = kept, kept, 0
+    _checked(libc.capset(header, sets), "capset")
+
+
+def _sync() -> None:
+    """Put the file system of the target on the disk: one call, where there would be one for each file."""
+    descriptor = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _checked(ctypes.CDLL(None, use_errno=True).syncfs(descriptor), "syncfs")
+    finally:
+        os.close(descriptor)
+
+
+def _checked(result: int, call: str) -> None:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{call}: {os.strerror(number)}")
+
+
+def _tell(message: dict[str, Any]) -> None:
+    line = memoryview(json.dumps(message).encode() + b"\n")
+    while line:
+        line = line[os.write(1, line) :]
+
+
+def _fail(kind: str, text: str) -> int:
+    _tell({"error": text, "kind": kind})
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
