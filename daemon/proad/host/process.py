@@ -104,6 +104,15 @@ async def wait_pidfd(pidfd: int) -> None:
     await trio.lowlevel.wait_readable(pidfd)
 
 
+def reap(pidfd: int) -> os.waitid_result | None:
+    """Collect the exit status of a child of ours that has ended; None while it runs.
+
+    Raises:
+        ChildProcessError: it is not our child, or was collected before.
+    """
+    return os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
+
+
 def send_signal(pidfd: int, number: int) -> bool:
     """Signal the process behind ``pidfd``; False if it is gone."""
     try:
@@ -138,7 +147,7 @@ class Child:
 
     def _reap(self) -> None:
         try:
-            result = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOHANG)
+            result = reap(self.pidfd)
         except ChildProcessError:  # somebody waits for all children (a debugger, a test runner)
             self.returncode = 0
         else:
@@ -171,8 +180,8 @@ def spawn(
 
     ``stdin``, ``stdout``, ``stderr`` are descriptors, None is ``/dev/null``; those of ``inherit`` keep their
     numbers in the child, every other one is closed by its close-on-exec flag. ``env`` None passes ours on.
-    ``cwd`` None is our own; it costs two system calls, and other threads see it for the length of the call, so
-    the daemon uses absolute paths only.
+    ``cwd`` None is our own; another one is seen by all threads for the length of the call, so the daemon uses
+    absolute paths only.
 
     Raises:
         errors.System: the program cannot be executed; the text names it.
