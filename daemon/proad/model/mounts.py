@@ -1,7 +1,7 @@
 """Sync, pure. Mount points of a container, as values: recorded, sorted, turned into mounts of the OCI config.
 
-``MountPoint`` is what a container's record keeps and inspect shows; ``SpecMount`` is one line of the OCI runtime's
-``mounts``, made for one run. How requests become mount points is in :mod:`proad.model.mountparse`.
+``MountPoint`` is what a container's record keeps and inspect shows; ``SpecMount`` is one line of the OCI
+runtime's ``mounts``, made for one run. How requests become mount points is in :mod:`proad.model.mountparse`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,8 @@ class MountPoint(msgspec.Struct, frozen=True, kw_only=True):
 
     ``type`` is ``bind``, ``volume`` or ``tmpfs``. ``source`` is the absolute host path (empty for tmpfs);
     ``name`` and ``driver`` are set for volumes. ``mode`` is the option string as asked (``ro,z``), shown by
-    inspect. ``propagation`` is ``rprivate``, ``private``, ``rslave``, ``slave``, ``rshared`` or ``shared``, or empty.
+    inspect. ``propagation`` is ``rprivate``, ``private``, ``rslave``, ``slave``, ``rshared`` or ``shared``,
+    or empty.
     """
 
     type: str
@@ -47,8 +48,8 @@ class MountPoint(msgspec.Struct, frozen=True, kw_only=True):
 class SpecMount(msgspec.Struct, frozen=True):
     """One entry of ``mounts`` in an OCI runtime config (runtime-spec, config.md, "Mounts").
 
-    ``type`` is ``bind``, ``tmpfs``, ``mqueue``...; ``options`` are those of mount(8) and the runtime's own (``rbind``,
-    ``rro``, ``rslave``).
+    ``type`` is ``bind``, ``tmpfs``, ``mqueue``...; ``options`` are those of mount(8) and the runtime's own
+    (``rbind``, ``rro``, ``rslave``).
     """
 
     destination: str
@@ -63,12 +64,12 @@ def depth(destination: str) -> int:
 
 
 def by_depth(mounts: Iterable[SpecMount]) -> list[SpecMount]:
-    """Sort mounts so that none hides another: ``/etc`` comes before ``/etc/hosts``. Equal depths keep their order."""
+    """Sort so that no mount hides another (``/etc`` before ``/etc/hosts``); equal depths keep their order."""
     return sorted(mounts, key=lambda mount: depth(mount.destination))
 
 
 def rootfs_propagation(mounts: Iterable[SpecMount]) -> str:
-    """Return the ``rootfsPropagation`` that the mounts' own propagation needs; empty for the runtime's default.
+    """Return the ``rootfsPropagation`` that the mounts' propagation needs; empty for its default.
 
     A shared mount works only below a shared root, a slave mount below a shared or slave one.
     """

@@ -24,8 +24,8 @@ _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 class Volume(msgspec.Struct, frozen=True, kw_only=True):
     """One volume. Its data is in ``volumes/<name>/_data`` below the data root.
 
-    ``options`` are those of Docker's local driver: ``type``, ``o`` and ``device`` as of mount(8). A volume that has
-    them is a file system of its own, mounted on the data directory while a container uses it.
+    ``options`` are those of Docker's local driver: ``type``, ``o`` and ``device`` as of mount(8). A volume
+    that has them is a file system of its own, mounted on the data directory while a container uses it.
     """
 
     name: str
@@ -78,7 +78,8 @@ def check_options(name: str, options: Mapping[str, str]) -> None:
     """Check the local driver's options against each other.
 
     Raises:
-        errors.InvalidParameter: an unknown option, one without its partner, or a size limit (which needs project
+        errors.InvalidParameter: an unknown option, one without its partner, or a size limit (which needs
+        project
             quotas of the file system).
     """
     for option in options:
