@@ -12,7 +12,9 @@ ApiVersion = tuple[int, int]
 
 
 class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A container as asked for; ``networks`` maps a network's name or id to what is asked of the attachment."""
+    """A container as asked for; ``networks`` maps a network's name or id to what is asked of the
+    attachment.
+    """
 
     config: ContainerConfig
     host_config: HostConfig
@@ -36,7 +38,9 @@ def parse_create(body: bytes, api_version: ApiVersion) -> CreateRequest:
 
 
 def parse_host_config(body: bytes) -> HostConfig | None:
-    """Read the body of ``POST /containers/{ref}/start`` as old clients send it; ``None`` if it asks for nothing."""
+    """Read the body of ``POST /containers/{ref}/start`` as old clients send it; ``None`` if it asks for
+    nothing.
+    """
     if not body.strip():
         return None
     fields = gojson.parse_object(body)

@@ -1,8 +1,9 @@
-"""Sync, pure. JSON read as Go's encoding/json reads it, which every client of the Engine API has come to rely on.
+"""Sync, pure. JSON read as Go's encoding/json reads it, which every client of the Engine API has come to
+rely on.
 
-``null`` is the zero value of whatever it stands for, unknown fields are passed over, a field's name matches in any
-case, and a wrong type is an error that names the field. Where the API takes a list of strings for a command it takes
-one string as well.
+``null`` is the zero value of whatever it stands for, unknown fields are passed over, a field's name matches
+in any case, and a wrong type is an error that names the field. Where the API takes a list of strings for a
+command it takes one string as well.
 """
 
 from collections.abc import Callable
@@ -56,7 +57,9 @@ def convert(value: Any, kind: type[T], where: str = "") -> T:
 
 
 def field(value: dict[str, Any], name: str) -> Any:
-    """The member ``name`` of an object, an exact match before one in another case; ``None`` if there is none."""
+    """The member ``name`` of an object, an exact match before one in another case; ``None`` if there is
+    none.
+    """
     if name in value:
         return value[name]
     folded = name.casefold()

@@ -1,9 +1,10 @@
 """Sync, pure. What a container is asked to be: the portable part, the host's part, and their pieces.
 
-The structs bear the Engine API's fields (1.51, and the older ones that clients still send) and go through JSON in the
-API's names unchanged, both ways. An empty tuple, mapping or string, ``0`` and ``False`` mean "not asked for", as in
-the API, where ``null`` and a missing field are the zero value; a field is ``| None`` only where nothing at all and
-the zero value differ. Reading a request with those rules is :mod:`proad.model.createrequest`.
+The structs bear the Engine API's fields (1.51, and the older ones that clients still send) and go through
+JSON in the API's names unchanged, both ways. An empty tuple, mapping or string, ``0`` and ``False`` mean
+"not asked for", as in the API, where ``null`` and a missing field are the zero value; a field is ``| None``
+only where nothing at all and the zero value differ. Reading a request with those rules is
+:mod:`proad.model.createrequest`.
 """
 
 from typing import Annotated
@@ -95,7 +96,9 @@ class LogConfig(msgspec.Struct, frozen=True, kw_only=True, rename=api_name):
 
 
 class PortBinding(msgspec.Struct, frozen=True, kw_only=True, rename=api_name):
-    """Where a container's port shows on the host; ``host_port`` is a number, a range ``8000-8010`` or empty."""
+    """Where a container's port shows on the host; ``host_port`` is a number, a range ``8000-8010`` or
+    empty.
+    """
 
     host_ip: str = ""
     host_port: str = ""
@@ -174,7 +177,9 @@ class ImageOptions(msgspec.Struct, frozen=True, kw_only=True, rename=api_name, o
 
 
 class TmpfsOptions(msgspec.Struct, frozen=True, kw_only=True, rename=api_name, omit_defaults=True):
-    """Options of a mount of type ``tmpfs``; ``mode`` holds permission bits; ``options`` are pairs or single flags."""
+    """Options of a mount of type ``tmpfs``; ``mode`` holds permission bits; ``options`` are pairs or single
+    flags.
+    """
 
     size_bytes: Int64 = 0
     mode: Uint32 = 0
@@ -199,8 +204,8 @@ class MountRequest(msgspec.Struct, frozen=True, kw_only=True, rename=api_name, o
 class Resources(msgspec.Struct, frozen=True, kw_only=True, rename=api_name):
     """What ``docker update`` can change of a container, and what ``docker run`` can limit.
 
-    Memory in bytes (``memory_swap`` counts memory and swap, -1 is no limit), CPU periods, quotas and run times in
-    microseconds, ``nano_cpus`` in billionths of a CPU.
+    Memory in bytes (``memory_swap`` counts memory and swap, -1 is no limit), CPU periods, quotas and run
+    times in microseconds, ``nano_cpus`` in billionths of a CPU.
     """
 
     cpu_shares: Int64 = 0
@@ -285,6 +290,8 @@ class HostConfig(Resources, frozen=True, kw_only=True, rename=api_name):
 
 
 class UpdateRequest(Resources, frozen=True, kw_only=True, rename=api_name):
-    """The body of ``POST /containers/{ref}/update``; a field left at its zero value keeps what the container has."""
+    """The body of ``POST /containers/{ref}/update``; a field left at its zero value keeps what the
+    container has.
+    """
 
     restart_policy: RestartPolicy = RestartPolicy()
