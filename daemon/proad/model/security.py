@@ -1,0 +1,53 @@
+"""Sync, pure. ``SecurityOpt``: what a container may be allowed beyond, or denied below, the defaults."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from proad.model import errors
+
+_TRUTH = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
+
+
+@dataclass(frozen=True)
+class SecurityOptions:
+    """``seccomp`` is empty for the default, ``unconfined``, ``builtin``, or the JSON of a profile.
+
+    ``apparmor`` names a loaded profile. ``labels`` are SELinux options, without meaning on a host without it.
+    """
+
+    no_new_privileges: bool = False
+    seccomp: str = ""
+    apparmor: str = ""
+    labels: tuple[str, ...] = ()
+
+
+def parse_security_opt(options: Iterable[str]) -> SecurityOptions:
+    """Read the options, ``name=value`` or, as older clients write, ``name:value``.
+
+    Raises:
+        errors.InvalidParameter: an unknown option or value.
+    """
+    no_new_privileges, seccomp, apparmor = False, "", ""
+    labels: list[str] = []
+    for option in options:
+        if option == "no-new-privileges":
+            no_new_privileges = True
+            continue
+        if option == "disable":
+            labels.append(option)
+            continue
+        separator = "=" if "=" in option else ":"
+        key, found, value = option.partition(separator)
+        if not found:
+            raise errors.InvalidParameter(f'invalid --security-opt 1: "{option}"')
+        if key == "label":
+            labels.append(value)
+        elif key == "apparmor":
+            apparmor = value
+        elif key == "seccomp":
+            seccomp = value
+        elif key == "no-new-privileges" and value.lower() in _TRUTH:
+            no_new_privileges = _TRUTH[value.lower()]
+        else:
+            raise errors.InvalidParameter(f'invalid --security-opt 2: "{option}"')
+    return SecurityOptions(no_new_privileges, seccomp, apparmor, tuple(labels))
