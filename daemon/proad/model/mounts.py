@@ -32,6 +32,8 @@ class MountPoint(msgspec.Struct, frozen=True, kw_only=True):
     mode: str = ""
     read_write: bool = True
     propagation: str = ""
+    is_propagation_default: bool = False
+    """The request named no propagation, and what was chosen may give way to what the host can do."""
     no_copy: bool = False
     subpath: str = ""
     tmpfs_options: str = ""
