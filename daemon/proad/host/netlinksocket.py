@@ -1,0 +1,127 @@
+"""Sync, blocking. Netlink sockets: batches of requests out, acknowledgements and dumps in (netlink(7)).
+
+pyroute2 encodes and decodes the messages. They go through plain sockets, because there is nothing to wait
+for: the kernel carries a request out inside ``send``, and the answer is there when it returns.
+"""
+
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyroute2.netlink import (
+    NLM_F_ACK,
+    NLM_F_CREATE,
+    NLM_F_DUMP,
+    NLM_F_EXCL,
+    NLM_F_REQUEST,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    nlmsg,
+)
+
+from proad.host import mounts
+from proad.model import errors
+
+CHANGE = NLM_F_REQUEST | NLM_F_ACK
+CREATE = CHANGE | NLM_F_CREATE | NLM_F_EXCL
+DUMP = NLM_F_REQUEST | NLM_F_DUMP
+
+_HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
+_SEQUENCE_OFFSET = 8
+_RECEIVE_BYTES = 1 << 18
+
+
+class NetlinkFailed(errors.System):
+    """The kernel refused a request; ``errno`` is its reason."""
+
+    def __init__(self, what: str, number: int) -> None:
+        super().__init__(f"{what}: {mounts.describe_errno(number)}")
+        self.errno = number
+
+
+@dataclass(frozen=True)
+class Request:
+    """One encoded message; ``what`` says it in words for the error text."""
+
+    what: str
+    message: type[nlmsg]
+    data: bytes
+
+
+class NetlinkSocket:
+    """A socket to one family (``NETLINK_ROUTE``), in the network namespace of the thread that opens it."""
+
+    def __init__(self, family: int) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, family)
+        self._socket.bind((0, 0))
+
+    def __enter__(self) -> "NetlinkSocket":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def change(self, requests: Sequence[Request]) -> None:
+        """Carry out ``requests`` in order, in one send; those after a failed one are carried out as well.
+
+        Raises:
+            NetlinkFailed: the first that was refused.
+        """
+        batch = bytearray()
+        for number, request in enumerate(requests):
+            start = len(batch)
+            batch += request.data
+            struct.pack_into("=I", batch, start + _SEQUENCE_OFFSET, number)
+        self._socket.send(batch)
+        failed: tuple[int, int] | None = None
+        answered = 0
+        while answered < len(requests):
+            for kind, sequence, start, data in self._receive():
+                if kind != NLMSG_ERROR:
+                    continue
+                answered += 1
+                code = struct.unpack_from("=i", data, start + _HEADER.size)[0]
+                if code and failed is None:
+                    failed = sequence, -code
+        if failed is not None:
+            raise NetlinkFailed(requests[failed[0]].what, failed[1])
+
+    def dump(self, request: Request) -> list[Any]:
+        """Return all of the kernel's objects that ``request`` asks for, as decoded messages.
+
+        Raises:
+            NetlinkFailed: refused.
+        """
+        self._socket.send(request.data)
+        found: list[Any] = []
+        while True:
+            for kind, _, start, data in self._receive():
+                if kind == NLMSG_DONE:
+                    return found
+                if kind == NLMSG_ERROR:
+                    raise NetlinkFailed(
+                        request.what, -struct.unpack_from("=i", data, start + _HEADER.size)[0]
+                    )
+                message = request.message(data, offset=start)
+                message.decode()
+                found.append(message)
+
+    def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
+        """Yield type, sequence number, offset and buffer of each message of the next datagram."""
+        data = self._socket.recv(_RECEIVE_BYTES)
+        start = 0
+        while start < len(data):
+            length, kind, _, sequence, _ = _HEADER.unpack_from(data, start)
+            yield kind, sequence, start, data
+            start += (length + 3) & ~3
+
+
+def encode(what: str, kind: int, flags: int, message: type[nlmsg], fields: dict[str, Any]) -> Request:
+    """Return a message of type ``kind``; ``fields`` are pyroute2's: header fields, and ``attrs`` as pairs."""
+    encoder = message()
+    encoder.setvalue(fields)
+    encoder["header"] = {"type": kind, "flags": flags, "sequence_number": 0, "pid": 0}
+    encoder.encode()
+    return Request(what, message, bytes(encoder.data))
