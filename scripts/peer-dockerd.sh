@@ -77,7 +77,7 @@ stop() {
 remove_chains() {
     local dir=$1
     [ -e "$dir/filter.before" ] || return 0
-    if ! grep -q DOCKER "$dir/filter.before" && [ -z "$(pidof dockerd)" ]; then
+    if ! grep -q DOCKER "$dir/filter.before"; then
         local table chain
         for table in filter nat; do
             iptables -t "$table" -S 2>/dev/null | grep -E '^-A .*(DOCKER|'"$bridge"'|172\.29\.)' | sed 's/^-A/-D/' |
@@ -90,7 +90,7 @@ remove_chains() {
     [ ! -s "$dir/policy.before" ] || eval "iptables $(cat "$dir/policy.before")" || true
     cat "$dir/forward.before" >/proc/sys/net/ipv4/ip_forward
     # Chains of an empty packet filter are themselves left-overs of iptables having been asked.
-    if [ ! -s "$dir/filter.before" ] && [ -z "$(pidof dockerd)" ]; then
+    if [ ! -s "$dir/filter.before" ]; then
         local table
         for table in filter nat mangle raw; do
             [ -n "$(iptables -t "$table" -S 2>/dev/null | grep -v '^-P')" ] || nft delete table ip "$table" 2>/dev/null || true
