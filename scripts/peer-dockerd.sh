@@ -67,7 +67,7 @@ stop() {
     fi
     ip link del "$bridge" 2>/dev/null || true
     remove_chains "$dir"
-    grep -F " $dir/" /proc/self/mountinfo | awk '{ print $5 }' | sort -r | while read -r mount_point; do
+    awk -v under="$dir/" 'index($5, under) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r mount_point; do
         umount "$mount_point" || umount -l "$mount_point"
     done
     rm -rf "$dir"
