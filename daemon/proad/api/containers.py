@@ -1,4 +1,5 @@
-"""asyncio-flavoured. Container routes: parse, call, show. Attach and logs are streams and live in ``streams``."""
+"""asyncio-flavoured. Container routes: parse, call, show. Attach and logs are streams and live in
+``streams``."""
 
 import time
 
@@ -77,7 +78,7 @@ async def get_containers(request: web.Request) -> web.StreamResponse:
         version=request[VERSION],
         network_ids=roles.networks.ids(),
         image_name=roles.containers.image_name,
-        names=roles.containers.shown_names,
+        link_names=roles.containers.link_names(),
         sizes=sizes,
     )
     return web.Response(body=body, content_type="application/json")
@@ -125,7 +126,7 @@ async def post_create(request: web.Request) -> web.StreamResponse:
     roles = roles_of(request)
     params.require_json(request.headers.get("Content-Type", ""), request.can_read_body)
     wanted = createrequest.parse_create(await read_body(request), request[VERSION])
-    created = await call(request, roles.containers.create, request.query.get("name") or None, wanted)
+    created = await call(request, roles.creator.create, request.query.get("name") or None, wanted)
     return json_response({"Id": created.id, "Warnings": created.warnings}, 201)
 
 
@@ -156,31 +157,31 @@ def _stop_options(request: web.Request) -> tuple[str | None, int | None]:
 
 async def post_stop(request: web.Request) -> web.StreamResponse:
     signal, timeout_s = _stop_options(request)
-    stop = roles_of(request).containers.stop
+    stop = roles_of(request).control.stop
     await call(request, stop, request.match_info["name"], signal=signal, timeout_s=timeout_s)
     return _no_content()
 
 
 async def post_restart(request: web.Request) -> web.StreamResponse:
     signal, timeout_s = _stop_options(request)
-    restart = roles_of(request).containers.restart
+    restart = roles_of(request).control.restart
     await call(request, restart, request.match_info["name"], signal=signal, timeout_s=timeout_s)
     return _no_content()
 
 
 async def post_kill(request: web.Request) -> web.StreamResponse:
-    kill = roles_of(request).containers.kill
+    kill = roles_of(request).control.kill
     await call(request, kill, request.match_info["name"], request.query.get("signal") or "SIGKILL")
     return _no_content()
 
 
 async def post_pause(request: web.Request) -> web.StreamResponse:
-    await call(request, roles_of(request).containers.pause, request.match_info["name"])
+    await call(request, roles_of(request).control.pause, request.match_info["name"])
     return _no_content()
 
 
 async def post_unpause(request: web.Request) -> web.StreamResponse:
-    await call(request, roles_of(request).containers.unpause, request.match_info["name"])
+    await call(request, roles_of(request).control.unpause, request.match_info["name"])
     return _no_content()
 
 
@@ -235,7 +236,7 @@ async def post_update(request: web.Request) -> web.StreamResponse:
 async def post_resize(request: web.Request) -> web.StreamResponse:
     height = params.required_integer(request.query, "h", minimum=0, maximum=65535)
     width = params.required_integer(request.query, "w", minimum=0, maximum=65535)
-    await call(request, roles_of(request).containers.resize, request.match_info["name"], height, width)
+    await call(request, roles_of(request).control.resize, request.match_info["name"], height, width)
     return web.Response(status=200)
 
 
@@ -243,7 +244,7 @@ async def delete_container(request: web.Request) -> web.StreamResponse:
     query = request.query
     await call(
         request,
-        roles_of(request).containers.remove,
+        roles_of(request).remover.remove,
         request.match_info["name"],
         force=params.boolean(query, "force"),
         volumes=params.boolean(query, "v"),
@@ -253,6 +254,6 @@ async def delete_container(request: web.Request) -> web.StreamResponse:
 
 
 async def post_prune(request: web.Request) -> web.StreamResponse:
-    prune = roles_of(request).containers.prune
+    prune = roles_of(request).remover.prune
     report = await call(request, prune, filters.parse(request.query.get("filters", "")))
     return json_response({"ContainersDeleted": report.deleted, "SpaceReclaimed": report.space_bytes})

@@ -44,12 +44,12 @@ def inherited_fds(environ: Mapping[str, str]) -> list[int]:
 def open_all(config: Config, inherited: Sequence[int]) -> list[Listener]:
     """Return a listener for each of ``config.hosts`` and of ``inherited``.
 
-    ``fd://`` in the hosts stands for the inherited ones, which are always served; a unix path that an inherited
-    socket is already bound to is not bound again.
+    ``fd://`` in the hosts stands for the inherited ones, which are always served; a unix path that an
+    inherited socket is already bound to is not bound again.
 
     Raises:
-        errors.System: an address is in use or cannot be bound.
-        errors.InvalidParameter: no such kind of address, TCP without ``--insecure-tcp``, or nothing to listen on.
+        errors.System: an address is in use or cannot be bound. errors.InvalidParameter: no such kind of
+        address, TCP without ``--insecure-tcp``, or nothing to listen on.
     """
     listeners: list[Listener] = []
     try:
@@ -93,7 +93,7 @@ def _open(host: str, config: Config) -> Listener:
 
 
 def _open_unix(path: Path, group: str) -> Listener:
-    """Bind ``path``, mode 0660 and ``group`` where it exists; a file nobody listens on any more is replaced."""
+    """Bind ``path``, mode 0660, ``group`` where it exists; a file nobody listens on any more is replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)

@@ -1,8 +1,8 @@
 """Sync, pure. Which handler answers a method and a path, and which API version the path asks for.
 
-Routes are aiohttp's own :class:`aiohttp.web.RouteDef` values with ``{name}`` or ``{name:regex}`` in their paths. They
-are kept here, not in aiohttp's dispatcher, because each of them exists twice (with and without ``/vX.Y``): the
-prefix is cut off first and one small table serves both.
+Routes are aiohttp's own :class:`aiohttp.web.RouteDef` values with ``{name}`` or ``{name:regex}`` in their
+paths. They are kept here, not in aiohttp's dispatcher, because each of them exists twice (with and without
+``/vX.Y``): the prefix is cut off first and one small table serves both.
 """
 
 import re
@@ -40,7 +40,8 @@ def split_version(path: str) -> tuple[ApiVersion, str]:
     numbers = tuple(int(part or 0) for part in text[:32].split("."))
     if numbers < MIN_VERSION:
         raise errors.InvalidParameter(
-            f"client version {text} is too old. Minimum supported API version is {show_version(MIN_VERSION)}, "
+            f"client version {text} is too old. "
+            f"Minimum supported API version is {show_version(MIN_VERSION)}, "
             "please upgrade your client to a newer version"
         )
     if numbers > MAX_VERSION:

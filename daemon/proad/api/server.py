@@ -1,15 +1,16 @@
 """asyncio-flavoured. The HTTP front: one application, the seam down to the engine, and the one error table.
 
-A handler parses its request, makes one :func:`call`, and returns what ``wire`` makes of the result. It raises the
-errors of ``model.errors`` and knows no status code but its own success. Each module of routes has a function
-``routes() -> list[web.RouteDef]`` whose paths bear no version prefix; ``request[VERSION]`` is the version asked for.
+A handler parses its request, makes one :func:`call`, and returns what ``wire`` makes of the result. It raises
+the errors of ``model.errors`` and knows no status code but its own success. Each module of routes has a
+function ``routes() -> list[web.RouteDef]`` whose paths bear no version prefix; ``request[VERSION]`` is the
+version asked for.
 """
 
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 import structlog
@@ -18,7 +19,9 @@ from aiohttp import web
 
 import proad
 from proad.api import listen
+from proad.api.hub import Hub
 from proad.api.router import MAX_VERSION, MIN_VERSION, ApiVersion, Router, show_version, split_version
+from proad.api.summaries import Summaries
 from proad.config import Config
 from proad.engine.roles import Roles
 from proad.model import errors
@@ -27,12 +30,15 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 ROLES = web.AppKey("roles", Roles)
-OPERATIONS = web.AppKey("operations", set[asyncio.Future[object]])
+OPERATIONS: web.AppKey[set[asyncio.Future[Any]]] = web.AppKey("operations", set)
 """What the engine is doing for requests at this moment; a drain waits for it."""
-LINGERING = web.AppKey("lingering", set[asyncio.Task[object]])
+LINGERING: web.AppKey[set[asyncio.Task[Any]]] = web.AppKey("lingering", set)
 """Handlers that may last for ever (events, followed logs, waits); a drain ends them at once."""
-VERSION = web.RequestKey("version", ApiVersion)
+SUMMARIES = web.AppKey("summaries", Summaries)
+EVENT_HUB = web.AppKey("event_hub", Hub)
+VERSION: web.RequestKey[ApiVersion] = web.RequestKey("version", tuple)
 REQUEST_ID = web.RequestKey("request_id", str)
+STARTED = web.RequestKey("started", bool)
 
 MAX_BODY_BYTES = 16 << 20
 """Of bodies that are read whole. Streams (image import and load, attach) are not bound by it."""
@@ -45,7 +51,7 @@ SERVER_HEADERS = {
 log = structlog.get_logger(__name__)
 
 
-# --- the seam -----------------------------------------------------------------------------------------------------
+# --- the seam ---------------------------------------------------------------------------------------------
 
 
 async def call(
@@ -53,8 +59,9 @@ async def call(
 ) -> T:
     """Run the Trio-flavoured ``op(*args, **kwargs)`` and return its result; the only way down to the engine.
 
-    The operation goes on to its end when the client hangs up. A crossing costs about 50 µs: make one per request,
-    never one per chunk or event. Functions of the engine that are plain ``def`` are called without it.
+    The operation goes on to its end when the client hangs up. A crossing costs about 50 µs: make one per
+    request, never one per chunk or event. Functions of the engine that are plain ``def`` are called without
+    it.
 
     Raises:
         Whatever ``op`` raises; an ExceptionGroup of one is unwrapped.
@@ -104,7 +111,7 @@ async def lingering(request: web.Request) -> AsyncIterator[None]:
         request.app[LINGERING].discard(task)
 
 
-# --- the one error table ------------------------------------------------------------------------------------------
+# --- the one error table ----------------------------------------------------------------------------------
 
 STATUS: dict[type[errors.ProaError], int] = {
     errors.InvalidParameter: 400,
@@ -158,7 +165,7 @@ async def read_body(request: web.Request) -> bytes:
         raise errors.InvalidParameter(f"invalid request body: {error}") from error
 
 
-# --- the application ----------------------------------------------------------------------------------------------
+# --- the application --------------------------------------------------------------------------------------
 
 
 def make_app(roles: Roles) -> web.Application:
@@ -177,40 +184,55 @@ def make_app(roles: Roles) -> web.Application:
     app[ROLES] = roles
     app[OPERATIONS] = set()
     app[LINGERING] = set()
+    app[SUMMARIES] = Summaries()
     app.router.add_route("*", "/{path:.*}", front)
     app.on_response_prepare.append(_add_headers)
+    app.on_startup.append(_make_hub)
     app.on_shutdown.append(_end_lingering)
     return app
 
 
 async def _answer(request: web.Request, router: Router) -> web.StreamResponse:
+    """Find the handler, run it, and turn whatever it raises into an answer."""
     try:
         request[VERSION] = MAX_VERSION
         request[VERSION], path = split_version(request.path)
         route, parameters = router.resolve(request.method, path)
         request.match_info.clear()
         request.match_info.update(parameters)
-        response: web.StreamResponse = await route.handler(request)  # type: ignore[arg-type, misc]
-    except errors.ProaError as error:
-        if status_of(error) >= 500:
-            log.error("request failed", method=request.method, path=request.path, error=error.message)
-        response = error_response(error)
+        response: web.StreamResponse = await route.handler(request)
+        return response
     except (web.HTTPException, ConnectionError):
         raise
-    except Exception as error:
-        found = unwrap(error)
-        if not isinstance(found, errors.ProaError):
-            log.exception("request crashed", method=request.method, path=request.path)
-        response = error_response(found)
-    return response
+    except errors.ProaError as error:
+        return _failed(request, error)
+    except Exception as error:  # whatever a handler did not foresee is a 500, told and logged
+        return _failed(request, unwrap(error))
 
 
-async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+def _failed(request: web.Request, error: BaseException) -> web.StreamResponse:
+    if not isinstance(error, errors.ProaError):
+        log.error("request crashed", method=request.method, path=request.path, exc_info=error)
+    elif status_of(error) >= 500:
+        log.warning("request failed", method=request.method, path=request.path, error=error.message)
+    if request.get(STARTED):
+        # The header is out: all that can still be said is that the stream did not end as it should.
+        raise ConnectionAbortedError(f"{request.path} failed after its header was sent") from error
+    return error_response(error)
+
+
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    request[STARTED] = True
     response.headers.update(SERVER_HEADERS)
 
 
+async def _make_hub(app: web.Application) -> None:
+    app[EVENT_HUB] = Hub()
+
+
 async def _end_lingering(app: web.Application) -> None:
-    for task in tuple(app[LINGERING]):
+    lingering_tasks = app[LINGERING]
+    for task in list(lingering_tasks):
         task.cancel()
 
 
@@ -252,9 +274,9 @@ async def serve(
 
 async def _finish_operations(app: web.Application, timeout_s: float) -> None:
     """Wait for operations whose clients are gone."""
-    operations = tuple(app[OPERATIONS])
+    operations = app[OPERATIONS]
     if operations:
-        _, unfinished = await asyncio.wait(operations, timeout=timeout_s)
+        _, unfinished = await asyncio.wait(set(operations), timeout=timeout_s)
         for future in unfinished:
             future.cancel()
 

@@ -1,7 +1,8 @@
 """Sync, pure. The body of a container list, fast: what does not change by itself is encoded once per record.
 
-Records are replaced whole, never changed, so the encoded summary of one stays true for as long as the same record
-object and the same image name are shown; only the status text ("Up 5 minutes") is made anew for each list.
+Records are replaced whole, never changed, so the encoded summary of one stays true for as long as the same
+record object and the same image name are shown; only the status text ("Up 5 minutes") is made anew for each
+list.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -28,10 +29,14 @@ class Summaries:
         version: wire.ApiVersion,
         network_ids: Mapping[str, str],
         image_name: Callable[[Container], str],
-        names: Callable[[Container], tuple[str, ...]],
+        link_names: Mapping[str, tuple[str, ...]],
         sizes: Sizes | None = None,
     ) -> bytes:
-        """Return the JSON list. ``sizes``, by id, are bytes of the own layer and of the whole root filesystem."""
+        """Return the JSON list.
+
+        ``link_names`` are the names that links of others give a container, by its id; ``sizes``, by id, are
+        the bytes of its own layer and of its whole root filesystem.
+        """
         kept, parts = self._kept, []
         shown_images: dict[tuple[str, str], str] = {}
         for container in containers:
@@ -39,12 +44,12 @@ class Summaries:
             image = shown_images.get(image_key)
             if image is None:
                 image = shown_images[image_key] = image_name(container)
-            shown_names = names(container)
+            links = link_names.get(container.id, ())
             key = (container.id, version)
             entry = kept.get(key)
-            if entry is None or entry[0] is not container or entry[1] != image or entry[2] != shown_names:
-                summary = wire.summary(container, image, shown_names, network_ids, version)
-                entry = kept[key] = (container, image, shown_names, msgspec.json.encode(summary)[:-1])
+            if entry is None or entry[0] is not container or entry[1] != image or entry[2] != links:
+                summary = wire.summary(container, image, links, network_ids, version)
+                entry = kept[key] = (container, image, links, msgspec.json.encode(summary)[:-1])
             status = msgspec.json.encode(wire.status_text(container, now_ns))
             size = b""
             if sizes is not None and container.id in sizes:

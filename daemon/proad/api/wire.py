@@ -1,7 +1,8 @@
 """Sync, pure. Containers as the API shows them: from the record to Docker's JSON, by API version.
 
-What a container is asked to be (``Config``, ``HostConfig``) goes out in the structs that it came in with; the rest
-is built here. Lists and maps that are empty go out as ``[]`` and ``{}``, which clients in every language can walk.
+What a container is asked to be (``Config``, ``HostConfig``) goes out in the structs that it came in with; the
+rest is built here. Lists and maps that are empty go out as ``[]`` and ``{}``, which clients in every language
+can walk.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,29 +21,30 @@ Json = dict[str, Any]
 ApiVersion = tuple[int, int]
 
 STORAGE_DRIVER = "overlay2"
-"""Docker's name for what this engine does as well: one overlayfs mount per container, a directory per layer."""
+"""Docker's name for what this engine does too: an overlayfs mount per container, a directory per layer."""
 
 _SECOND_NS = 1_000_000_000
 _CONFIG_OMITTED_WHEN_EMPTY = (
-    "ArgsEscaped", "ExposedPorts", "Healthcheck", "MacAddress", "NetworkDisabled", "OnBuild", "Shell", "StopSignal",
-    "StopTimeout",
+    "ArgsEscaped", "ExposedPorts", "Healthcheck", "MacAddress", "NetworkDisabled", "OnBuild", "Shell",
+    "StopSignal", "StopTimeout",
 )  # fmt: skip
 _HOST_CONFIG_OMITTED_WHEN_EMPTY = ("Annotations", "Init", "Mounts", "StorageOpt", "Sysctls", "Tmpfs")
 
 
 @dataclass(frozen=True)
 class Place:
-    """What the JSON of a container says of this daemon: where files lie, and the ids of its networks by name."""
+    """What a container's JSON says of this daemon: where files lie, and the ids of its networks by name."""
 
     data_root: Path
     network_ids: Mapping[str, str] = field(default_factory=dict)
 
 
-# --- state --------------------------------------------------------------------------------------------------------
+# --- state ------------------------------------------------------------------------------------------------
 
 
 def shown_status(container: Container) -> str:
-    """The status as the API knows it; it has no "starting": what was before shows until the container runs."""
+    """The status as the API knows it; it has no "starting": what was before shows until the container
+    runs."""
     if container.status is Status.STARTING:
         return "exited" if container.has_been_started else "created"
     return container.status.value
@@ -113,7 +115,7 @@ def state(container: Container) -> Json:
     }
 
 
-# --- network ------------------------------------------------------------------------------------------------------
+# --- network ----------------------------------------------------------------------------------------------
 
 
 def network_mode(container: Container) -> str:
@@ -155,7 +157,8 @@ def networks(container: Container, network_ids: Mapping[str, str]) -> dict[str, 
 
 
 def port_map(container: Container) -> dict[str, list[Json] | None]:
-    """Container port to where it shows on the host; None where it is exposed only. Empty while it does not run."""
+    """Container port to where it shows on the host; None where it is exposed only. Empty while it does not
+    run."""
     if not container.status.has_process:
         return {}
     ports: dict[str, list[Json] | None] = dict.fromkeys(sorted(container.config.exposed_ports))
@@ -209,11 +212,12 @@ def network_settings(container: Container, network_ids: Mapping[str, str]) -> Js
     }
 
 
-# --- mounts -------------------------------------------------------------------------------------------------------
+# --- mounts -----------------------------------------------------------------------------------------------
 
 
 def mounts(container: Container) -> list[Json]:
-    """``Mounts``: binds, volumes and tmpfs mounts; those of ``--tmpfs`` show in the HostConfig only, as ever."""
+    """``Mounts``: binds, volumes and tmpfs mounts; those of ``--tmpfs`` show in the HostConfig only, as
+    ever."""
     return [
         _mount(mount)
         for mount in container.mounts
@@ -235,26 +239,26 @@ def _mount(mount: MountPoint) -> Json:
     return shown
 
 
-# --- list ---------------------------------------------------------------------------------------------------------
+# --- list -------------------------------------------------------------------------------------------------
 
 
 def summary(
     container: Container,
     image: str,
-    names: Iterable[str],
+    link_names: Iterable[str],
     network_ids: Mapping[str, str],
     version: ApiVersion,
 ) -> Json:
     """One entry of a list but for its ``Status`` text, which changes by itself.
 
-    ``image`` is the image's name as it is now; ``names`` are the container's, with their slashes.
+    ``image`` is the image's name as it is now; ``link_names`` are what links of others call the container.
     """
     host_config: Json = {"NetworkMode": network_mode(container)}
     if version >= (1, 46) and container.host_config.annotations:
         host_config["Annotations"] = container.host_config.annotations
     return {
         "Id": container.id,
-        "Names": list(names),
+        "Names": [f"/{container.name}", *link_names],
         "Image": image,
         "ImageID": container.image_id,
         "Command": " ".join(f"'{word}'" if " " in word else word for word in argv(container)),
@@ -268,7 +272,7 @@ def summary(
     }
 
 
-# --- inspect ------------------------------------------------------------------------------------------------------
+# --- inspect ----------------------------------------------------------------------------------------------
 
 
 def argv(container: Container) -> tuple[str, ...]:
@@ -345,7 +349,8 @@ def host_config(container: Container, version: ApiVersion) -> Json:
 
 
 def timeline(container: Container) -> Json | None:
-    """The measured steps of the last start, in milliseconds since it was asked for; an extra of this engine."""
+    """The measured steps of the last start, in milliseconds since it was asked for; an extra of this
+    engine."""
     if container.run is None:
         return None
     return {

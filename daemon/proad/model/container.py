@@ -67,6 +67,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     runtime: str = ""
     started_ns: int = 0
     cgroup: str = ""
+    netns: str = ""
+    """Path of the network namespace's bind mount, where the run has one of its own."""
     endpoint: Endpoint | None = None
     steps: tuple[StepTime, ...] = ()
 

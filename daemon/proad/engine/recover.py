@@ -1,0 +1,278 @@
+"""Trio-flavoured. Recovery: the kernel is the truth for what it owns, the database holds intent, and they are compared.
+
+At boot, before the API is served: adopt what runs, finish what exited meanwhile, undo starts that were cut in half,
+finish removals. Then, and again on a timer, free what nobody owns. Everything on the host that belongs to a container
+bears its id (overlay mount, run directory, runtime state, cgroup, monitor), so each is freed under that container's
+lock, after looking whether it is alive now; network pieces bear the run's id and are compared as a whole.
+"""
+
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import structlog
+import trio
+from msgspec.structs import replace
+
+from proad.config import Config
+from proad.engine.dispose import Disposer
+from proad.engine.images import Images
+from proad.engine.locks import Locks
+from proad.engine.lookup import event_attributes
+from proad.engine.networks import Networks
+from proad.engine.resources import RunResources
+from proad.engine.start import Starter
+from proad.engine.streams import Streams
+from proad.engine.supervise import Supervisor
+from proad.engine.volumes import Volumes
+from proad.host import mounts
+from proad.host.cgroup import Cgroups
+from proad.host.conmon import Conmon, ExitReport, find_monitors
+from proad.host.overlay import Overlay
+from proad.host.process import ProcessId
+from proad.host.runtime import find_runtime, known_runtimes
+from proad.model import errors
+from proad.model.container import Container, Run, Status
+from proad.model.restart import restarts_at_boot
+from proad.store.db import Store
+
+CUT_SHORT = "the daemon ended while the container was being started"
+REBOOTED_EXIT_CODE = 255
+"""What a container ends with that was running when the host went down, as with Docker."""
+LIVE = frozenset({Status.STARTING, Status.RUNNING, Status.PAUSED})
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+log = structlog.get_logger(__name__)
+
+
+class Recovery:
+    """Makes state and kernel agree."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        locks: Locks,
+        resources: RunResources,
+        disposer: Disposer,
+        supervisor: Supervisor,
+        starter: Starter,
+        streams: Streams,
+        conmon: Conmon,
+        cgroups: Cgroups,
+        overlay: Overlay,
+        networks: Networks,
+        images: Images,
+        volumes: Volumes,
+        nursery: trio.Nursery,
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._locks = locks
+        self._resources = resources
+        self._disposer = disposer
+        self._supervisor = supervisor
+        self._starter = starter
+        self._streams = streams
+        self._conmon = conmon
+        self._cgroups = cgroups
+        self._overlay = overlay
+        self._networks = networks
+        self._images = images
+        self._volumes = volumes
+        self._nursery = nursery
+
+    async def at_boot(self) -> None:
+        """Bring every record to the truth, free what nobody owns, and start what policy wants started."""
+        rebooted = self._note_boot()
+        self._networks.adopt(self._live_endpoints())
+        was_running = {c.id for c in self._store.containers.values() if c.status in LIVE | {Status.RESTARTING}}
+        for container in list(self._store.containers.values()):
+            async with self._locks.of(container.id):
+                await self._settle(container, rebooted=rebooted)
+        await self._images.recover()
+        await self._volumes.recover()
+        await self._free_unowned()
+        for container in list(self._store.containers.values()):
+            self._start_by_policy(container, was_running=container.id in was_running)
+
+    async def on_timer(self) -> None:
+        """Free what nobody owns: what undos could not remove, and what was left by things that died."""
+        await self._free_unowned()
+
+    # --- records ------------------------------------------------------------------------------------------------
+
+    def _note_boot(self) -> bool:
+        """Whether the host was rebooted since the last daemon ran on this state."""
+        boot_id = BOOT_ID.read_text().strip()
+        before = self._store.setting("boot_id")
+        if before != boot_id:
+            with self._store.transaction() as tx:
+                tx.put_setting("boot_id", boot_id)
+        return before is not None and before != boot_id
+
+    async def _settle(self, container: Container, *, rebooted: bool) -> None:
+        """Bring one record to the truth; the caller holds its lock."""
+        match container.status:
+            case Status.STARTING:
+                await self._undo_start(container)
+            case Status.RUNNING | Status.PAUSED:
+                await self._adopt(container, rebooted=rebooted)
+            case Status.RESTARTING if container.run is not None:
+                self._supervisor.restart_later(container, container.run)
+            case Status.REMOVING:
+                await self._finish_removal(container)
+
+    async def _undo_start(self, container: Container) -> None:
+        """A start that was cut in half: take everything back, as its own undos would have."""
+        run = container.run
+        assert run is not None
+        await self._free_container(container.id)
+        status = Status.EXITED if container.has_been_started else Status.CREATED
+        ended = replace(
+            container.with_status(status),
+            exit_code=128,
+            error=CUT_SHORT,
+            finished_ns=time.time_ns() if container.has_been_started else 0,
+            run=replace(run, endpoint=None, netns=""),
+        )
+        with self._store.transaction() as tx:
+            tx.put_container(ended)
+            tx.emit("container", "die", ended.id, event_attributes(ended, exitCode="128", execDuration="0"))
+        log.warning("a start that was cut in half is undone", container=container.id)
+        if ended.host_config.auto_remove:
+            await self._supervisor.auto_remove_locked(ended)
+
+    async def _adopt(self, container: Container, *, rebooted: bool) -> None:
+        """Follow a container that runs, or finish one that ended while no daemon looked."""
+        run = container.run
+        assert run is not None
+        monitor = ProcessId(run.monitor_pid, run.monitor_start)
+        bundle = self._resources.paths(container.id).bundle
+        if not rebooted and monitor.is_alive():
+            monitored = self._conmon.adopt(bundle, run.id, monitor, ProcessId(run.pid, run.pid_start))
+            await self._streams.adopt(container.id, monitored)
+            self._supervisor.watch(container.id, run.id, monitored)
+            self._match_freezer(container, run)
+            log.info("container adopted", container=container.id, pid=run.pid)
+            return
+        if rebooted:
+            report = ExitReport(REBOOTED_EXIT_CODE, False, time.time_ns())
+        else:
+            gone = self._conmon.adopt(bundle, run.id, monitor, ProcessId(run.pid, run.pid_start))
+            report = await gone.exited()
+            gone.close()
+        await self._supervisor.end_run_locked(container, run, report)
+
+    def _match_freezer(self, container: Container, run: Run) -> None:
+        """A pause or unpause may have been cut between the freezer and the record: the freezer is the truth."""
+        frozen = self._cgroups.is_frozen(run.cgroup)
+        if frozen != (container.status is Status.PAUSED):
+            status = Status.PAUSED if frozen else Status.RUNNING
+            with self._store.transaction() as tx:
+                tx.put_container(container.with_status(status))
+                action = "pause" if frozen else "unpause"
+                tx.emit("container", action, container.id, event_attributes(container))
+
+    async def _finish_removal(self, container: Container) -> None:
+        await self._free_container(container.id)
+        try:
+            await self._disposer.dispose_locked(container, volumes=container.host_config.auto_remove)
+        except errors.ProaError as error:
+            log.error("removal not finished", container=container.id, error=error.message)
+
+    def _start_by_policy(self, container: Container, *, was_running: bool) -> None:
+        if container.status is not Status.EXITED or not container.has_been_started:
+            return
+        wanted = restarts_at_boot(
+            container.host_config.restart_policy,
+            was_running=was_running,
+            exit_code=container.exit_code,
+            stopped_by_user=container.stopped_by_user,
+        )
+        if wanted:
+            self._nursery.start_soon(self._start_at_boot, container.id)
+
+    async def _start_at_boot(self, container_id: str) -> None:
+        try:
+            await self._starter.start_if_stopped(container_id)
+        except errors.ProaError as error:
+            log.error("container not started at boot", container=container_id, error=error.message)
+
+    # --- what nobody owns ---------------------------------------------------------------------------------------
+
+    def _is_live(self, container_id: str) -> bool:
+        container = self._store.containers.get(container_id)
+        return container is not None and container.status in LIVE
+
+    def _live_endpoints(self) -> list[Run]:
+        live = (c for c in self._store.containers.values() if c.status in LIVE)
+        return [c.run for c in live if c.run is not None]
+
+    async def _free_unowned(self) -> None:
+        """Free what bears the id of no live container; one thing that resists does not stop the others."""
+        residue = self._store.residue()
+        for container_id in await self._found():
+            async with self._locks.of(container_id):
+                if not self._is_live(container_id):
+                    log.warning("freeing what was left behind", container=container_id)
+                    await self._free_container(container_id)
+        await self._networks.recover(self._live_endpoints)
+        if residue:
+            with self._store.transaction() as tx:
+                for item in residue:
+                    tx.remove_residue(item)
+
+    async def _found(self) -> set[str]:
+        """Ids of containers that are not alive by their records, but have something on the host."""
+        roots = (self._config.exec_root / "runs", self._config.exec_root / "runtime")
+        found = {entry.name for root in roots if root.exists() for entry in root.iterdir()}
+        found |= self._overlay.mounted() | self._cgroups.children(self._config.cgroup_parent)
+        directories = {entry.name for entry in (self._config.data_root / "containers").iterdir()}
+        found |= directories - set(self._store.containers)
+        return {id_ for id_ in found if not self._is_live(id_) and not self._resources.is_finishing(id_)}
+
+    async def _free_container(self, container_id: str) -> None:
+        """Kill and free all that bears this id; the caller holds its lock and knows that it shall not live."""
+        bundle = self._resources.paths(container_id).bundle
+        steps = (
+            ("monitor", self._kill_monitor),
+            ("cgroup", self._kill_cgroup),
+            ("runtime", self._delete_runtime_state),
+            ("mounts", self._unmount),
+        )
+        for name, step in steps:
+            try:
+                await step(container_id, bundle)
+            except (errors.ProaError, OSError) as error:
+                log.error("cannot free what was left behind", container=container_id, piece=name, error=str(error))
+
+    async def _kill_monitor(self, container_id: str, bundle: Path) -> None:
+        monitor = find_monitors(self._config.exec_root).get(bundle)
+        handle = monitor.open() if monitor is not None else None
+        if handle is None:
+            return
+        try:
+            handle.signal(signal.SIGKILL)
+            await handle.wait()
+        finally:
+            handle.close()
+
+    async def _kill_cgroup(self, container_id: str, bundle: Path) -> None:
+        cgroup = f"{self._config.cgroup_parent}/{container_id}"
+        await self._cgroups.kill(cgroup)
+        await self._cgroups.remove(cgroup)
+
+    async def _delete_runtime_state(self, container_id: str, bundle: Path) -> None:
+        root = self._config.exec_root / "runtime"
+        for name in known_runtimes(self._config.runtimes):
+            await find_runtime(name, self._config.runtimes, root).delete(container_id, force=True)
+
+    async def _unmount(self, container_id: str, bundle: Path) -> None:
+        await mounts.unmount_tree(bundle)
+        await self._overlay.unmount(container_id)
+        if bundle.exists():
+            shutil.rmtree(bundle)
+        if container_id not in self._store.containers:
+            await self._overlay.remove(container_id)

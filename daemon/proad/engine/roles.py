@@ -1,0 +1,32 @@
+"""Trio-flavoured. What the API is given of the engine: one object for each area, nothing that holds them together."""
+
+from dataclasses import dataclass
+
+from proad.config import Config
+from proad.engine.containers import Containers
+from proad.engine.control import Control
+from proad.engine.create import Creator
+from proad.engine.images import Images
+from proad.engine.networks import Networks
+from proad.engine.remove import Remover
+from proad.engine.start import Starter
+from proad.engine.streams import Streams
+from proad.engine.system import System
+from proad.engine.volumes import Volumes
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The areas of the engine that routes call."""
+
+    config: Config
+    containers: Containers
+    creator: Creator
+    starter: Starter
+    control: Control
+    remover: Remover
+    streams: Streams
+    images: Images
+    volumes: Volumes
+    networks: Networks
+    system: System

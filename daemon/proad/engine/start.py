@@ -1,0 +1,266 @@
+"""Trio-flavoured. The start of a container: ordered steps under its own lock, each undone if a later one fails.
+
+    refuse -> adapt -> check -> intent on disk -> [ rootfs | network ] -> links, working directory, environment,
+    IPC, mounts, spec -> create -> attachers -> start -> running on disk, event ``start``
+
+Failure and cancellation at any point run the undos last-in-first-out, shielded; the container ends as it was or
+``exited``, with the error's text, an exit code and event ``die``.
+"""
+
+import secrets
+import time
+
+import structlog
+import trio
+from msgspec.structs import replace
+
+from proad.engine.acquire import Acquisition, Acquirer
+from proad.engine.dispose import Disposer
+from proad.host.hostfacts import HostFactsReader
+from proad.engine.locks import Locks
+from proad.engine.lookup import event_attributes, find_container
+from proad.engine.resources import RunResources
+from proad.engine.streams import Streams
+from proad.engine.supervise import Supervisor, tell_network
+from proad.engine.undo import StepTimer, UndoStack
+from proad.engine.waiting import Waiters, WaitResult
+from proad.host.conmon import Conmon, Monitored
+from proad.model import errors
+from proad.model.container import Container, Run, Status
+from proad.model.hostcheck import check_against_host
+from proad.model.hostconfig import HostConfig
+from proad.store.db import Store
+
+ApiVersion = tuple[int, int]
+HOST_CONFIG_AT_START_ENDED: ApiVersion = (1, 24)
+UNKNOWN_EXIT_CODE = 128
+
+log = structlog.get_logger(__name__)
+
+
+class Starter:
+    """Starts containers: for the API, for restart policies, at boot."""
+
+    def __init__(
+        self,
+        store: Store,
+        locks: Locks,
+        waiters: Waiters,
+        facts: HostFactsReader,
+        acquirer: Acquirer,
+        resources: RunResources,
+        disposer: Disposer,
+        streams: Streams,
+        conmon: Conmon,
+        supervisor: Supervisor,
+    ) -> None:
+        self._store = store
+        self._locks = locks
+        self._waiters = waiters
+        self._facts = facts
+        self._acquirer = acquirer
+        self._resources = resources
+        self._disposer = disposer
+        self._streams = streams
+        self._conmon = conmon
+        self._supervisor = supervisor
+
+    async def start(self, ref: str, *, host_config: HostConfig | None, api_version: ApiVersion) -> None:
+        """Start a container; ``host_config`` is the old way to configure at start, for API versions below 1.24.
+
+        Raises:
+            errors.NotFound: there is no such container.
+            errors.NotModified: it runs already.
+            errors.Conflict: it is paused, or marked for removal.
+            errors.InvalidParameter: what it is configured to do is impossible on this host as it is now.
+            errors.StartFailed: a step failed; everything is undone.
+        """
+        container = find_container(self._store, ref)
+        async with self._locks.of(container.id):
+            container = self._still_there(container.id, ref)
+            refuse_start(container)
+            if host_config is not None:
+                container = self._adopt_host_config(container, host_config, api_version)
+            self._supervisor.forget_backoff(container.id)
+            await self._start_locked(container, restart_count=0)
+
+    async def start_if_stopped(self, container_id: str) -> None:
+        """Start it unless it runs: for the verb restart, which a restart policy may have forestalled."""
+        async with self._locks.of(container_id):
+            container = self._still_there(container_id, container_id)
+            if container.status.has_process:
+                return
+            refuse_start(container)
+            self._supervisor.forget_backoff(container.id)
+            await self._start_locked(container, restart_count=0)
+
+    async def start_again(self, container_id: str, run_id: str) -> None:
+        """Start it because of its restart policy, if ``run_id`` is still its last run and nobody stopped it since."""
+        async with self._locks.of(container_id):
+            container = self._store.containers.get(container_id)
+            if container is None or container.status is not Status.RESTARTING:
+                return
+            if container.run is None or container.run.id != run_id:
+                return
+            try:
+                await self._start_locked(container, restart_count=container.restart_count + 1)
+            except errors.ProaError as error:
+                self._give_up_restarting(container_id, error)
+                raise
+
+    def _give_up_restarting(self, container_id: str, error: errors.ProaError) -> None:
+        """A restart that was refused before it began ends the waiting; one that failed has been recorded."""
+        container = self._store.containers.get(container_id)
+        if container is not None and container.status is Status.RESTARTING:
+            with self._store.transaction() as tx:
+                tx.put_container(replace(container.with_status(Status.EXITED), error=error.message))
+
+    def _still_there(self, container_id: str, ref: str) -> Container:
+        """The record as it is now that we hold the lock: it may have gone while we waited."""
+        container = self._store.containers.get(container_id)
+        if container is None:
+            raise errors.NotFound(f"No such container: {ref}")
+        return container
+
+    def _adopt_host_config(self, container: Container, asked: HostConfig, api_version: ApiVersion) -> Container:
+        """Take the HostConfig that a very old client sends with start: validate, adapt, store."""
+        if api_version >= HOST_CONFIG_AT_START_ENDED:
+            raise errors.InvalidParameter(
+                "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
+            )
+        log.warning(
+            "DEPRECATED: Setting host configuration options when the container starts is deprecated and has been "
+            "removed in Docker 1.12",
+            container=container.id,
+        )
+        adapted = self._acquirer.adapt_host_config(container, asked)
+        with self._store.transaction() as tx:
+            tx.put_container(adapted)
+        return adapted
+
+    async def _start_locked(self, container: Container, *, restart_count: int) -> None:
+        """Run the steps. The caller holds the lock and has refused what cannot be started."""
+        timer = StepTimer()
+        before = container.status
+        host_config, warnings = check_against_host(container.host_config, self._facts.read(container.host_config))
+        for warning in warnings:
+            log.warning(warning, container=container.id)
+        container = self._begin(container, host_config, restart_count)
+        assert container.run is not None
+        undo = UndoStack(self._store)
+        try:
+            await self._resources.finish_previous_run(container.id)
+            acquired = await self._acquirer.acquire(container, container.run, undo, timer)
+            await self._run(container, acquired, undo, timer)
+        except BaseException as raised:
+            error = _single(raised)
+            with trio.CancelScope(shield=True):
+                await undo.unwind()
+                await self._fail(container, before, error)
+            if error is raised:
+                raise
+            raise error from None
+
+    def _begin(self, container: Container, host_config: HostConfig, restart_count: int) -> Container:
+        """Intent on disk before anything is touched."""
+        run = Run(id=secrets.token_hex(16), begun_ns=time.time_ns())
+        container = replace(
+            container.with_status(Status.STARTING),
+            host_config=host_config,
+            run=run,
+            restart_count=restart_count,
+            stopped_by_user=False,
+        )
+        with self._store.transaction(durable=False) as tx:
+            tx.put_container(container)
+        return container
+
+    async def _run(self, container: Container, acquired: Acquisition, undo: UndoStack, timer: StepTimer) -> None:
+        """Create under the monitor, connect who wants to attach, let the command run, tell it."""
+        run = acquired.run
+        with timer.step("create"):
+            monitored = await self._conmon.create(acquired.request)
+        undo.push("create", self._discard, monitored, acquired, container.id, residue=("runtime", container.id))
+        with timer.step("attach"):
+            await self._streams.connect_attachers(container.id, monitored)
+            undo.push("attach", self._streams.abandon, container.id, residue=("none", container.id))
+        run = replace(
+            run,
+            pid=monitored.init.pid,
+            pid_start=monitored.init.start,
+            monitor_pid=monitored.monitor.pid,
+            monitor_start=monitored.monitor.start,
+        )
+        with timer.step("start"):
+            await acquired.request.runtime.start(container.id)
+        # From here on the start has happened: what is left may not fail half-way, and is not cancelled.
+        with timer.step("record"):
+            self._record_start(container, replace(run, started_ns=time.time_ns(), steps=timer.steps))
+        undo.dismiss()
+        self._supervisor.watch(container.id, run.id, monitored)
+        log.info("container started", container=container.id, name=container.name, steps_ms=timer.durations_ms)
+
+    def _record_start(self, container: Container, run: Run) -> None:
+        container = replace(
+            container.with_status(Status.RUNNING),
+            run=run,
+            started_ns=run.started_ns,
+            finished_ns=0,
+            exit_code=0,
+            error="",
+            oom_killed=False,
+            has_been_started=True,
+        )
+        with self._store.transaction() as tx:
+            tx.put_container(container)
+            tell_network(tx, "connect", container, run)
+            tx.emit("container", "start", container.id, event_attributes(container))
+
+    async def _discard(self, monitored: Monitored, acquired: Acquisition, container_id: str) -> None:
+        try:
+            await self._conmon.discard(monitored, acquired.request.runtime, container_id)
+        finally:
+            monitored.close()
+
+    async def _fail(self, container: Container, before: Status, error: BaseException) -> None:
+        """The container ends ``exited``, or stays ``created`` if it never ran; event ``die``; auto-remove."""
+        text = str(error) or type(error).__name__
+        exit_code = error.exit_code if isinstance(error, errors.StartFailed) else UNKNOWN_EXIT_CODE
+        current = self._store.containers[container.id]
+        ended = replace(
+            current.with_status(Status.EXITED if current.has_been_started else Status.CREATED),
+            exit_code=exit_code,
+            error=text,
+            finished_ns=time.time_ns() if current.has_been_started else 0,
+            run=replace(current.run, endpoint=None, netns="") if current.run else None,
+        )
+        with self._store.transaction() as tx:
+            tx.put_container(ended)
+            attributes = event_attributes(ended, exitCode=str(exit_code), execDuration="0")
+            tx.emit("container", "die", ended.id, attributes)
+        log.error("container did not start", container=ended.id, error=text, exit_code=exit_code, was=before.value)
+        self._streams.run_ended(ended.id)
+        self._waiters.run_ended(ended.id, WaitResult(exit_code, text))
+        if ended.host_config.auto_remove:
+            await self._disposer.dispose_locked(ended, volumes=True)
+
+
+def refuse_start(container: Container) -> None:
+    """Raise if its state does not allow a start, in Docker's words."""
+    match container.status:
+        case Status.PAUSED:
+            raise errors.Conflict("cannot start a paused container, try unpause instead")
+        case Status.RUNNING | Status.RESTARTING:
+            raise errors.NotModified("container is already running")
+        case Status.REMOVING | Status.DEAD:
+            raise errors.Conflict("container is marked for removal and cannot be started")
+
+
+def _single(error: BaseException) -> BaseException:
+    """The one error inside nested groups of one: steps that run side by side raise groups."""
+    while isinstance(error, BaseExceptionGroup):
+        known = [e for e in error.exceptions if not isinstance(e, trio.Cancelled)]
+        error = known[0] if known else error.exceptions[0]
+    return error
+
+

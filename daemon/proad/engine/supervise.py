@@ -1,0 +1,171 @@
+"""Trio-flavoured. One task for each running container: exit -> state and ``die`` -> restart or auto-remove.
+
+The monitor (conmon) is watched through its pidfd from before the process starts, so no exit can slip through; the
+container's lock, held by the start until it has told ``start``, keeps ``die`` behind it. An exit that bears another
+run id than the record's is late news of an earlier run and ignored.
+"""
+
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+import trio
+from msgspec.structs import replace
+
+from proad.engine.dispose import Disposer
+from proad.engine.locks import Locks
+from proad.engine.lookup import event_attributes
+from proad.engine.resources import RunResources
+from proad.engine.streams import Streams
+from proad.engine.waiting import Waiters, WaitResult
+from proad.host.cgroup import Cgroups
+from proad.host.conmon import ExitReport, Monitored
+from proad.model import errors
+from proad.model.container import Container, Run, Status
+from proad.model.restart import Backoff, restarts_after_exit
+from proad.store.db import Store, Transaction
+
+KILLED = 128 + signal.SIGKILL
+MONITOR_LOST = "the container's monitor was killed, and the container with it"
+
+log = structlog.get_logger(__name__)
+
+StartAgain = Callable[[str, str], Awaitable[None]]
+"""``start_again(container_id, run_id)``: start it if that run is still its last and it still waits for a restart."""
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """A run that is over, with all that is told of it."""
+
+    exit_code: int
+    oom_killed: bool
+    finished_ns: int
+    error: str = ""
+
+
+class Supervisor:
+    """Watches running containers and acts on their ends."""
+
+    def __init__(
+        self,
+        store: Store,
+        locks: Locks,
+        waiters: Waiters,
+        resources: RunResources,
+        disposer: Disposer,
+        streams: Streams,
+        cgroups: Cgroups,
+        nursery: trio.Nursery,
+    ) -> None:
+        self._store = store
+        self._locks = locks
+        self._waiters = waiters
+        self._resources = resources
+        self._disposer = disposer
+        self._streams = streams
+        self._cgroups = cgroups
+        self._nursery = nursery
+        self._backoffs: dict[str, Backoff] = {}
+        self.start_again: StartAgain = _no_start
+        """Set at wiring: the starter and the supervisor need each other."""
+        self.draining = False
+        """The daemon is going down and stops its containers: no policy restarts them now."""
+
+    def watch(self, container_id: str, run_id: str, monitored: Monitored) -> None:
+        """Follow a run from now on; called before the process starts, or when recovery adopts one."""
+        self._nursery.start_soon(self._watch, container_id, run_id, monitored)
+
+    def forget_backoff(self, container_id: str) -> None:
+        """A start by hand begins with the first delay again."""
+        self._backoffs.pop(container_id, None)
+
+    async def _watch(self, container_id: str, run_id: str, monitored: Monitored) -> None:
+        report = await monitored.exited()
+        monitored.close()
+        async with self._locks.of(container_id):
+            container = self._store.containers.get(container_id)
+            if container is None or container.run is None or container.run.id != run_id:
+                return
+            if container.status.has_process:
+                await self.end_run_locked(container, container.run, report)
+
+    async def end_run_locked(self, container: Container, run: Run, report: ExitReport) -> None:
+        """Write down the end of a run, free what it held, then let policy decide. The caller holds the lock."""
+        ended = await self._make_sure_it_ended(run, report)
+        await self._resources.release(container, run)
+        container = self._store.containers[container.id]  # a stop may have marked it while we released
+        restarts = not self.draining and restarts_after_exit(
+            container.host_config.restart_policy,
+            exit_code=ended.exit_code,
+            restart_count=container.restart_count,
+            stopped_by_user=container.stopped_by_user,
+        )
+        container = self._record_end(container, run, ended, restarts=restarts)
+        self._streams.run_ended(container.id)
+        self._waiters.run_ended(container.id, WaitResult(ended.exit_code, ended.error))
+        self._resources.finish_later(container, run)
+        if restarts:
+            self.restart_later(container, run)
+        elif container.host_config.auto_remove:
+            await self.auto_remove_locked(container)
+
+    async def _make_sure_it_ended(self, run: Run, report: ExitReport) -> _Ended:
+        """Without an exit file the monitor itself was killed: then nobody watches the container, and it must go."""
+        if report.exit_code is not None:
+            return _Ended(report.exit_code, report.oom_killed, report.finished_ns)
+        await self._cgroups.kill(run.cgroup)
+        return _Ended(KILLED, report.oom_killed, time.time_ns(), MONITOR_LOST)
+
+    def _record_end(self, container: Container, run: Run, ended: _Ended, *, restarts: bool) -> Container:
+        status = Status.RESTARTING if restarts else Status.EXITED
+        container = replace(
+            container.with_status(status),
+            exit_code=ended.exit_code,
+            error=ended.error,
+            oom_killed=ended.oom_killed,
+            finished_ns=ended.finished_ns,
+            run=replace(run, endpoint=None, netns=""),
+        )
+        duration_s = max(0, ended.finished_ns - run.started_ns) // 10**9
+        with self._store.transaction() as tx:
+            tx.put_container(container)
+            tell_network(tx, "disconnect", container, run)
+            if ended.oom_killed:
+                tx.emit("container", "oom", container.id, event_attributes(container))
+            attributes = event_attributes(container, exitCode=str(ended.exit_code), execDuration=str(duration_s))
+            tx.emit("container", "die", container.id, attributes, time_ns=ended.finished_ns)
+        log.info("container exited", container=container.id, exit_code=ended.exit_code, restarting=restarts)
+        return container
+
+    async def auto_remove_locked(self, container: Container) -> None:
+        """Honour ``AutoRemove``; a failure leaves the container ``dead`` and is told to who waits for its removal."""
+        try:
+            await self._disposer.dispose_locked(container, volumes=True)
+        except errors.ProaError as error:
+            log.error("auto-remove failed", container=container.id, error=error.message)
+
+    def restart_later(self, container: Container, run: Run) -> None:
+        """Start it again after the policy's delay, unless somebody stops it meanwhile."""
+        self._nursery.start_soon(self._restart_later, container, run)
+
+    async def _restart_later(self, container: Container, run: Run) -> None:
+        backoff = self._backoffs.setdefault(container.id, Backoff())
+        await trio.sleep(backoff.after_run((container.finished_ns - run.started_ns) / 1e9))
+        try:
+            await self.start_again(container.id, run.id)
+        except errors.ProaError as error:
+            log.warning("restart failed", container=container.id, error=error.message)
+
+
+def tell_network(tx: Transaction, action: str, container: Container, run: Run) -> None:
+    """Event ``connect`` or ``disconnect`` of the run's endpoint, if it has one."""
+    if run.endpoint is not None:
+        attributes = {"container": container.id, "name": run.endpoint.network, "type": "bridge"}
+        tx.emit("network", action, run.endpoint.network_id, attributes)
+
+
+async def _no_start(container_id: str, run_id: str) -> None:
+    raise errors.System("the supervisor has no starter")

@@ -1,0 +1,117 @@
+"""Trio-flavoured. Fills :class:`proad.model.hostfacts.HostFacts` from the kernel, as the host is at this moment.
+
+What cannot change while the daemon lives (its capabilities, the CPUs' number) is read once; cgroup files, devices and
+what is online are looked at each time, which takes a few dozen stat(2) calls.
+"""
+
+import os
+import resource
+import stat
+from collections.abc import Collection
+from pathlib import Path
+
+from proad.host.cgroup import Layout
+from proad.model import capabilities
+from proad.model.hostconfig import HostConfig
+from proad.model.hostfacts import INTERESTING_FILES, HostFacts
+
+_STATUS = Path("/proc/self/status")
+_RLIMITS = {
+    "as": resource.RLIMIT_AS, "core": resource.RLIMIT_CORE, "cpu": resource.RLIMIT_CPU, "data": resource.RLIMIT_DATA,
+    "fsize": resource.RLIMIT_FSIZE, "memlock": resource.RLIMIT_MEMLOCK, "msgqueue": resource.RLIMIT_MSGQUEUE,
+    "nice": resource.RLIMIT_NICE, "nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC,
+    "rss": resource.RLIMIT_RSS, "rtprio": resource.RLIMIT_RTPRIO, "rttime": resource.RLIMIT_RTTIME,
+    "sigpending": resource.RLIMIT_SIGPENDING, "stack": resource.RLIMIT_STACK,
+}  # fmt: skip
+
+
+class HostFactsReader:
+    """Reads the facts. ``runtimes`` are the names that a container may ask for."""
+
+    def __init__(self, layout: Layout, runtimes: Collection[str], default_runtime: str) -> None:
+        self._layout = layout
+        self._runtimes = frozenset(runtimes)
+        self._default_runtime = default_runtime
+        status = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
+        self._capabilities = capabilities.from_mask(int(status["CapEff"], 16))
+        self._seccomp = "Seccomp" in status
+        self._apparmor = _says_yes(Path("/sys/module/apparmor/parameters/enabled"))
+        self._memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        self._hard_limits = {} if "CAP_SYS_RESOURCE" in self._capabilities else _hard_limits()
+
+    @property
+    def held_capabilities(self) -> frozenset[str]:
+        return self._capabilities
+
+    def read(self, host_config: HostConfig) -> HostFacts:
+        """The host as it is now; of its devices, those that ``host_config`` names are looked at."""
+        return HostFacts(
+            cgroup_version=self._layout.version,
+            controllers=self._layout.available,
+            files=self._present_files(),
+            cpu_count=os.cpu_count() or 1,
+            memory_bytes=self._memory_bytes,
+            cpus_online=_line(Path("/sys/devices/system/cpu/online"), "0"),
+            mems_online=_line(Path("/sys/devices/system/node/online"), "0"),
+            capabilities=self._capabilities,
+            seccomp=self._seccomp,
+            apparmor=self._apparmor,
+            cgroup_namespaces=Path("/proc/self/ns/cgroup").exists(),
+            ipv4_forwarding=_line(Path("/proc/sys/net/ipv4/ip_forward"), "0") == "1",
+            runtimes=self._runtimes,
+            default_runtime=self._default_runtime,
+            missing_devices=_missing_devices(host_config),
+            hard_limits=self._hard_limits,
+            oom_score_adj=int(_line(Path("/proc/self/oom_score_adj"), "0")),
+        )
+
+    def _present_files(self) -> frozenset[str]:
+        if self._layout.kind == "v2":
+            # The root has no such file, its children do: any child of the root tells.
+            assert self._layout.unified is not None
+            children = (entry for entry in os.scandir(self._layout.unified) if entry.is_dir())
+            swap = any(os.path.exists(f"{entry.path}/memory.swap.max") for entry in children)
+            return frozenset({"memory.swap.max"} if swap else ())
+        return frozenset(
+            name
+            for controller, names in INTERESTING_FILES.items()
+            if (root := self._layout.controllers.get(controller)) is not None
+            for name in names
+            if os.path.exists(f"{root}/{name}")
+        )
+
+
+def _missing_devices(host_config: HostConfig) -> frozenset[str]:
+    """Devices, or directories of them, and block devices to throttle, that are not there."""
+    missing = {d.path_on_host for d in host_config.devices if not os.path.exists(d.path_on_host)}
+    throttled = (
+        *host_config.blkio_weight_device,
+        *host_config.blkio_device_read_bps,
+        *host_config.blkio_device_write_bps,
+        *host_config.blkio_device_read_iops,
+        *host_config.blkio_device_write_iops,
+    )
+    missing |= {device.path for device in throttled if not _is_block_device(device.path)}
+    return frozenset(missing)
+
+
+def _is_block_device(path: str) -> bool:
+    try:
+        return stat.S_ISBLK(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _hard_limits() -> dict[str, int]:
+    return {name: resource.getrlimit(number)[1] for name, number in _RLIMITS.items()}
+
+
+def _says_yes(path: Path) -> bool:
+    return _line(path, "N") == "Y"
+
+
+def _line(path: Path, missing: str) -> str:
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        return missing
