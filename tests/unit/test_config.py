@@ -1,0 +1,98 @@
+"""Configuration: file under flags, derived values, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proad.config import AddressPool, Config, ConfigError, changed_fields, load, make_parser
+
+
+def parse(*argv: str) -> Config:
+    return load(vars(make_parser().parse_args(argv)))
+
+
+def from_file(tmp_path: Path, text: str, *argv: str) -> Config:
+    path = tmp_path / "proad.toml"
+    path.write_text(text)
+    return parse("--config-file", str(path), *argv)
+
+
+def test_defaults_are_the_standard_places() -> None:
+    config = parse()
+    assert config.hosts == ("unix:///run/proa/proa.sock",)
+    assert (config.bridge, config.table, config.cgroup_parent) == ("proa0", "proa", "/proa")
+
+
+def test_a_second_daemon_needs_three_flags_and_shares_nothing() -> None:
+    first = parse("--exec-root", "/a/e", "--data-root", "/a/d", "--host", "unix:///a/s")
+    second = parse("--exec-root", "/b/e", "--data-root", "/b/d", "--host", "unix:///b/s")
+    for name in ("bridge", "table", "cgroup_parent"):
+        assert getattr(first, name) != getattr(second, name)
+        assert getattr(first, name) != getattr(parse(), name)
+    assert len(first.bridge) <= 15
+
+
+def test_flags_go_over_the_file(tmp_path: Path) -> None:
+    text = 'log-level = "debug"\nmtu = 1400\nhost = ["unix:///x"]\n[add-runtime]\nmine = "/usr/bin/mine"\n'
+    config = from_file(tmp_path, text, "--mtu", "9000")
+    assert (config.log_level, config.mtu, config.hosts) == ("debug", 9000, ("unix:///x",))
+    assert config.runtimes == {"mine": "/usr/bin/mine"}
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("no-such = 1", "unknown key 'no-such'"),
+        ('mtu = "1400"', "must be of type int"),
+        ("host = 3", "must be an array of strings"),
+        ('log-level = "loud"', "must be one of"),
+        ("mtu = ", "configuration file"),
+    ],
+)
+def test_a_bad_file_is_refused_by_name(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        from_file(tmp_path, text)
+
+
+def test_a_file_that_was_asked_for_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        parse("--config-file", str(tmp_path / "none.toml"))
+
+
+@pytest.mark.parametrize(
+    ("argv", "complaint"),
+    [
+        (["--host", "tcp://127.0.0.1:2375"], "insecure-tcp"),
+        (["--host", "unix://" + "/x" * 60], "107 bytes"),
+        (["--host", "http://x"], "expected unix"),
+        (["--host", "tcp://127.0.0.1:x", "--insecure-tcp"], "expected tcp"),
+        (["--bip", "300.1.1.1/24"], "300"),
+        (["--bridge", "a" * 16], "not an interface name"),
+        (["--mtu", "1"], "out of range"),
+        (["--cgroup-parent", "/a/../b"], "not a cgroup path"),
+        (["--default-address-pool", "base=10.0.0.0/8,size=4"], "between 8 and 29"),
+        (["--default-address-pool", "nonsense"], "NAME=VALUE"),
+        (["--port-range", "9-1"], "not a range"),
+        (["--shutdown-timeout", "-1"], "negative"),
+        (["--dns", "example"], "example"),
+    ],
+)
+def test_bad_values_are_refused(argv: list[str], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        parse(*argv)
+
+
+def test_values_are_parsed() -> None:
+    config = parse(
+        "--default-address-pool", "base=10.10.0.0/16,size=24", "--default-ulimit", "nofile=10:20", "--port-range", "5-9"
+    )  # fmt: skip
+    assert config.default_address_pools == (AddressPool("10.10.0.0/16", 24),)
+    assert config.default_ulimits == {"nofile": (10, 20)}
+    assert config.port_range == (5, 9)
+
+
+def test_a_reload_knows_what_it_can_change() -> None:
+    changes: dict[str, Any] = {"--log-level": "debug", "--mtu": "1400"}
+    new = parse(*[word for pair in changes.items() for word in pair])
+    assert changed_fields(parse(), new) == (["log_level"], ["mtu"])
