@@ -175,7 +175,7 @@ def _work(job: dict[str, Any]) -> dict[str, Any]:
         else -1
     )
     copy = _Copy(blob) if job["blob"] else None
-    raw: "io.BufferedReader[Any]" = io.BufferedReader(_Source(), BUFFER_BYTES)
+    raw: io.BufferedReader[Any] = io.BufferedReader(_Source(), BUFFER_BYTES)
     compression = _compression(raw.peek(LONGEST_MAGIC))
     if copy and compression in _KEPT_AS_THEY_CAME:
         raw = io.BufferedReader(_Tee(raw, copy), BUFFER_BYTES)

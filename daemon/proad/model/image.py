@@ -51,7 +51,8 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
 
     ``id`` is ``sha256:`` and the digest of the configuration blob. ``diff_ids``, ``chain_ids`` (each
     ``sha256:…``) and ``layer_sizes`` (bytes, unpacked) run from the lowest layer up. ``created`` is RFC 3339,
-    or empty. ``manifest_digest`` names the manifest blob, through which all blobs of the image are found.
+    or empty. ``manifest_digest`` and ``layer_blobs`` name the blobs that the image keeps beside its
+    configuration.
     """
 
     id: str
@@ -68,6 +69,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     chain_ids: tuple[str, ...] = ()
     layer_sizes: tuple[int, ...] = ()
     history: tuple[History, ...] = ()
+    layer_blobs: tuple[str, ...] = ()
     manifest_digest: str = ""
     manifest_media_type: str = ""
     manifest_size_bytes: int = 0

@@ -1,0 +1,58 @@
+"""Trio-flavoured. Which layers and blobs somebody needs, and the removal of all others.
+
+Nothing counts references: what is needed is read off the records of images and containers whenever
+something may have become garbage, so no crash can leave a count wrong. Work in progress pins what it is
+about to need.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from proad.host.blobs import BlobStore
+from proad.store.db import Store
+
+
+class Garbage:
+    def __init__(self, store: Store, blobs: BlobStore) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._pins: Counter[str] = Counter()
+
+    @contextmanager
+    def pinned(self, names: Iterable[str]) -> Iterator[None]:
+        """Keep layers (by chain ID) and blobs (by digest) for as long as the block runs."""
+        held = tuple(names)
+        self._pins.update(held)
+        try:
+            yield
+        finally:
+            self._pins.subtract(held)
+            self._pins = +self._pins
+
+    def unneeded_layers(self) -> set[str]:
+        """Chain IDs of layers that are there and belong to no image, no container and no work in progress."""
+        needed = set(self._pins)
+        for image in self._store.images.values():
+            needed.update(image.chain_ids)
+        for container in self._store.containers.values():
+            needed.update(container.layers)
+        return self._blobs.layers() - needed
+
+    def unneeded_blobs(self) -> set[str]:
+        needed = set(self._pins)
+        for image in self._store.images.values():
+            needed.update((image.id, image.manifest_digest, *image.layer_blobs))
+        return self._blobs.blobs() - needed
+
+    async def sweep(self) -> set[str]:
+        """Remove what nobody needs; returns the chain IDs of the layers that went.
+
+        Raises:
+            errors.System: something cannot be deleted; it is out of the store all the same.
+        """
+        layers = self.unneeded_layers()
+        for digest in self.unneeded_blobs():
+            self._blobs.remove_blob(digest)
+        await self._blobs.remove_layers(layers)
+        return layers

@@ -1,0 +1,230 @@
+"""Trio-flavoured. Images: found by name, listed, named, removed, pruned. How they come in is
+``imageintake``."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import structlog
+
+from proad.engine.imagegarbage import Garbage
+from proad.engine.imageintake import ImageIntake, Report, emit
+from proad.engine.imagelisting import ImageQuery, ImageSummary, list_images, prune_predicate, shared_sizes
+from proad.engine.imageremoval import ImageRemoval, RemovedImage
+from proad.host.archive import Unpacker
+from proad.host.blobs import BlobStore
+from proad.model import errors
+from proad.model.filters import Filters
+from proad.model.image import Image
+from proad.model.imagearchive import Descriptor, Platform
+from proad.model.reference import Reference, parse_reference
+from proad.store.db import Store
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class ImagePrune:
+    removed: Sequence[RemovedImage] = ()
+    space_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class ImageUsage:
+    """``layers_bytes`` counts each layer once; ``summaries`` know their containers and shared sizes."""
+
+    layers_bytes: int = 0
+    summaries: Sequence[ImageSummary] = field(default_factory=list)
+
+
+class Images:
+    """The images of one daemon. Reads are answered from memory; nothing here waits but what is ``async``."""
+
+    def __init__(self, store: Store, blobs: BlobStore, unpacker: Unpacker) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._garbage = Garbage(store, blobs)
+        self._intake = ImageIntake(store, blobs, unpacker, self._garbage)
+        self._removal = ImageRemoval(store, self._garbage)
+
+    async def recover(self) -> None:
+        """Make the directories, remove what a crash left unfinished, and name what is there in
+        ``index.json``."""
+        await self._blobs.prepare()
+        await self.sweep()
+        self._write_index()
+        for image in self._store.images.values():
+            missing = [chain_id for chain_id in image.chain_ids if self._blobs.layer(chain_id) is None]
+            if missing:
+                log.warning("image lacks layers; load it again", image=image.short_id, layers=missing)
+
+    async def sweep(self) -> None:
+        """Remove layers and blobs that nobody needs; call it when a container is gone whose image may be
+        gone."""
+        await self._garbage.sweep()
+
+    # --- reading ----------------------------------------------------------------------------------------
+
+    def resolve(self, ref: str) -> Image:
+        """The image of that name (tag ``latest`` understood), name and digest, id, or unique beginning of
+        an id.
+
+        Raises:
+            errors.NotFound: there is none.
+            errors.InvalidParameter: ``ref`` can be no name and no id.
+        """
+        if ref in self._store.images:
+            return self._store.images[ref]
+        name, problem = _parse(ref)
+        if name:
+            wanted = name if not name.digest else msgspec.structs.replace(name, tag="")
+            image_id = self._store.references.get(wanted.with_default_tag().canonical)
+            if image_id in self._store.images:
+                return self._store.images[image_id]
+        digits = ref.removeprefix("sha256:")
+        if digits and set(digits) <= set("0123456789abcdef"):
+            found = [
+                image for image_id, image in self._store.images.items() if image_id[7:].startswith(digits)
+            ]
+            if len(found) == 1:
+                return found[0]
+            problem = None
+        if problem:
+            raise problem
+        raise errors.NotFound(f"No such image: {name.with_default_tag().familiar if name else ref}")
+
+    def names(self, image_id: str) -> list[Reference]:
+        """The names of an image, tags before digests, each sorted."""
+        return self._removal.names(image_id)
+
+    def list(self, query: ImageQuery) -> list[ImageSummary]:
+        """The images that ``query`` means, the latest made first.
+
+        Raises:
+            errors.InvalidParameter: an unknown filter, or a value that it cannot have.
+            errors.NotFound: ``before`` or ``since`` names no image.
+        """
+        return list_images(self._store, query, self.resolve)
+
+    def graph_data(self, image: Image) -> dict[str, str]:
+        """Where overlayfs finds the layers, uppermost first, in the form of Docker's ``GraphDriver.Data``."""
+        upper, *lower = [str(self._blobs.layer_path(c)) for c in reversed(image.chain_ids)] or [""]
+        return {"UpperDir": upper, **({"LowerDir": ":".join(lower)} if lower else {})}
+
+    def usage(self) -> ImageUsage:
+        """What ``docker system df`` shows."""
+        summaries = list_images(
+            self._store, ImageQuery(all=True, shared_size=True, containers=True), self.resolve
+        )
+        sizes = shared_sizes(self._store.images.values()).sizes
+        return ImageUsage(sum(sizes.values()), summaries)
+
+    # --- changing ---------------------------------------------------------------------------------------
+
+    async def import_(
+        self,
+        source: int,
+        *,
+        reference: Reference | None = None,
+        message: str = "",
+        changes: Sequence[str] = (),
+        platform: Platform | None = None,
+    ) -> Image:
+        """Make an image of a root filesystem's tar; see :meth:`ImageIntake.import_`."""
+        image = await self._intake.import_(
+            source, reference=reference, message=message, changes=changes, platform=platform
+        )
+        self._write_index()
+        return image
+
+    async def load(
+        self, source: int, *, quiet: bool = True, platform: Platform | None = None, report: Report
+    ) -> list[Image]:
+        """Take all images of an archive; see :meth:`ImageIntake.load`."""
+        images = await self._intake.load(source, quiet=quiet, platform=platform, report=report)
+        self._write_index()
+        return images
+
+    async def tag(self, ref: str, name: Reference) -> None:
+        """Give an image one more name; it is taken from the image that had it.
+
+        Raises:
+            errors.NotFound: there is no such image.
+            errors.InvalidParameter: the name would look like a digest.
+        """
+        image = self.resolve(ref)
+        if name.familiar_name == "sha256":
+            raise errors.InvalidParameter(
+                "refusing to create an ambiguous tag using digest algorithm as name"
+            )
+        name = name.with_default_tag()
+        with self._store.transaction() as tx:
+            tx.put_reference(name.canonical, image.id)
+            tx.put_image(msgspec.structs.replace(image, last_tagged_ns=time.time_ns()))
+            emit(tx, "tag", image, name.familiar)
+        self._write_index()
+
+    async def remove(self, ref: str, *, force: bool = False, no_prune: bool = False) -> list[RemovedImage]:
+        """Take a name off an image, and remove the image where it was the last; Docker's rules and conflicts.
+
+        ``no_prune`` keeps the images that it was made from.
+
+        Raises:
+            errors.NotFound: there is no such image.
+            errors.Conflict: a container needs it, or it has other names; the text says which, and what
+            forces it.
+        """
+        removed = await self._removal.remove(self.resolve(ref), ref, force=force, prune=not no_prune)
+        self._write_index()
+        return removed
+
+    async def prune(self, filters: Filters) -> ImagePrune:
+        """Remove images that no container uses: those without a name, or with ``dangling=false`` all of them.
+
+        Raises:
+            errors.InvalidParameter: an unknown filter, or a value that it cannot have.
+        """
+        matches, only_dangling = prune_predicate(filters)
+        removed: list[RemovedImage] = []
+        sizes = shared_sizes(self._store.images.values()).sizes
+        for image in list(self._store.images.values()):
+            names = self.names(image.id)
+            if not matches(image) or (only_dangling and any(name.tag for name in names)):
+                continue
+            for ref in [name.familiar for name in names] or [image.id]:
+                try:
+                    removed += await self._removal.remove(image, ref, force=False, prune=True)
+                except errors.Conflict:  # used by a container
+                    continue
+        space_bytes = sum(sizes.get(item.deleted, 0) for item in removed)
+        with self._store.transaction() as tx:
+            tx.emit("image", "prune", "", {"reclaimed": str(space_bytes)})
+        self._write_index()
+        return ImagePrune(removed, space_bytes)
+
+    def _write_index(self) -> None:
+        """Name all images in the OCI layout's index, for other tools to read."""
+        listed = []
+        for image in self._store.images.values():
+            descriptor = Descriptor(
+                media_type=image.manifest_media_type,
+                digest=image.manifest_digest,
+                size=image.manifest_size_bytes,
+            )
+            names = [name.canonical for name in self.names(image.id) if name.tag]
+            listed += [
+                msgspec.structs.replace(descriptor, annotations={"org.opencontainers.image.ref.name": name})
+                for name in names
+            ] or [descriptor]
+        self._blobs.write_index(listed)
+
+
+def _parse(ref: str) -> tuple[Reference | None, errors.InvalidParameter | None]:
+    try:
+        return parse_reference(ref), None
+    except errors.InvalidParameter as error:
+        return None, error
+
+
+__all__ = ["ImagePrune", "ImageQuery", "ImageSummary", "ImageUsage", "Images", "RemovedImage"]
