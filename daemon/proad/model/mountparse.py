@@ -294,8 +294,8 @@ def _guard_data_root(plan: PlannedMount, data_root: str) -> PlannedMount:
         return msgspec.structs.replace(plan, point=msgspec.structs.replace(point, propagation="rslave"))
     if point.propagation not in ("rslave", "rshared"):
         raise errors.InvalidParameter(
-            'invalid mount config: must use either propagation mode "rslave" or "rshared" when mount source is '
-            f'within the daemon root, daemon root: "{data_root}", bind mount source: "{point.source}", '
+            'invalid mount config: must use either propagation mode "rslave" or "rshared" when mount source '
+            f'is within the daemon root, daemon root: "{data_root}", bind mount source: "{point.source}", '
             f'propagation: "{point.propagation}"'
         )
     return plan
