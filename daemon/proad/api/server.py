@@ -206,7 +206,7 @@ async def _answer(request: web.Request, router: Router) -> web.StreamResponse:
         raise
     except errors.ProaError as error:
         return _failed(request, error)
-    except Exception as error:  # whatever a handler did not foresee is a 500, told and logged
+    except Exception as error:  # noqa: BLE001  whatever a handler did not foresee is a 500, told and logged
         return _failed(request, unwrap(error))
 
 

@@ -10,14 +10,12 @@ from proad.api.router import MAX_VERSION, MIN_VERSION, show_version
 from proad.api.server import VERSION, call, json_response, roles_of
 from proad.engine.roles import Roles
 from proad.engine.system import Info
-from proad.model import errors
 from proad.model.durations import format_rfc3339_ns
 
 _NO_CACHE = {"Cache-Control": "no-cache, no-store, must-revalidate", "Pragma": "no-cache"}
 _PING_HEADERS = {**_NO_CACHE, "Docker-Experimental": "false", "Swarm": "inactive", "Builder-Version": "1"}
 LOG_DRIVERS = ("json-file", "local", "none")
 NETWORK_DRIVERS = ("bridge", "host", "null")
-DISK_USAGE_TYPES = ("container", "image", "volume", "build-cache")
 
 
 def routes() -> list[web.RouteDef]:
@@ -26,7 +24,6 @@ def routes() -> list[web.RouteDef]:
         web.head("/_ping", get_ping),
         web.get("/version", get_version),
         web.get("/info", get_info),
-        web.get("/system/df", get_disk_usage),
     ]
 
 
@@ -180,17 +177,3 @@ def _info(roles: Roles, info: Info, version: wire.ApiVersion) -> wire.Json:
 
 def _security_option(name: str) -> str:
     return "name=seccomp,profile=builtin" if name == "seccomp" else f"name={name}"
-
-
-# --- disk usage -------------------------------------------------------------------------------------------
-
-
-async def get_disk_usage(request: web.Request) -> web.StreamResponse:
-    """What images, containers and volumes take; ``type`` (from version 1.42) chooses some of them."""
-    wanted = request.query.getall("type", []) if request[VERSION] >= (1, 42) else []
-    for kind in wanted:
-        if kind not in DISK_USAGE_TYPES:
-            raise errors.InvalidParameter(f"unknown object type: {kind}")
-    return json_response(
-        await call(request, _disk_usage, roles_of(request), wanted or DISK_USAGE_TYPES, request[VERSION])
-    )

@@ -1,0 +1,1 @@
+"""What tests of several kinds share: private daemons, a raw HTTP client, the API's reference, leak counts."""
