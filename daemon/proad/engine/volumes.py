@@ -97,7 +97,7 @@ class Volumes:
         return self._root / volume.name / _STAGING
 
     def references(self, name: str) -> Sequence[str]:
-        """Return the ids of the containers that refer to a volume, and of those just being created with it."""
+        """Return the ids of the containers that refer to a volume, also of those being created with it."""
         found = {c.id for c in self._store.containers.values() if any(m.name == name for m in c.mounts)}
         return sorted(found | self._holders(name))
 
@@ -366,7 +366,7 @@ async def _mount_local(volume: Volume, path: Path) -> None:
 
 
 async def _resolve_address(options: str) -> str:
-    """Replace a host name in ``addr=`` by its address: the kernel's network file systems take only addresses."""
+    """Replace a host name in ``addr=`` by its address, which is all that the kernel takes."""
     resolved = []
     for option in options.split(","):
         key, _, value = option.partition("=")
