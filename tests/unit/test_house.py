@@ -25,7 +25,19 @@ MAY_IMPORT = {
     "check": {"host", "model", "config"},
     "logsetup": set[str](),
     "notify": set[str](),
-    "__main__": {"model", "store", "host", "engine", "api", "config", "check", "logsetup", "notify"},
+    "wiring": {"model", "store", "host", "engine", "api", "config"},
+    "__main__": {
+        "model",
+        "store",
+        "host",
+        "engine",
+        "api",
+        "config",
+        "check",
+        "logsetup",
+        "notify",
+        "wiring",
+    },
 }
 """Room of the daemon -> rooms whose names may stand in its imports; its own is understood."""
 
