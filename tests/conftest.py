@@ -14,11 +14,10 @@ from subprocess import CompletedProcess
 import docker as docker_py
 import pytest
 
+from tests.strictness import pytest_configure as pytest_configure  # makes this conftest that plugin
 from tests.strictness import skip_for_lack_of
 from tests.support.daemon import Daemon, run_cli
 from tests.support.rawhttp import Api
-
-pytest_plugins = ["tests.strictness"]
 
 DockerCli = Callable[..., "CompletedProcess[bytes]"]
 
