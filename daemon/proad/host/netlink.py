@@ -299,6 +299,23 @@ def delete_links(names: Iterable[str]) -> None:
         raise failed
 
 
+def join_bridge(names: Iterable[str], bridge: str) -> None:
+    """Make interfaces ports of a bridge; one that is not there is no error.
+
+    Raises:
+        NetlinkFailed: refused for another reason.
+    """
+    index = index_of(bridge)
+    with NetlinkSocket(socket.NETLINK_ROUTE) as host:
+        for name in names:
+            fields = {"attrs": [("IFLA_IFNAME", name), ("IFLA_MASTER", index)]}
+            try:
+                host.change([encode(f"add {name} to bridge {bridge}", RTM_NEWLINK, CHANGE, ifinfmsg, fields)])
+            except NetlinkFailed as error:
+                if error.errno != errno.ENODEV:
+                    raise
+
+
 def _get_links(fields: dict[str, Any]) -> Request:
     return encode("list interfaces", RTM_GETLINK, DUMP, ifinfmsg, fields)
 

@@ -1,0 +1,121 @@
+"""Trio-flavoured. The default bridge: made or adopted, and the host's settings for it."""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Interface, IPv4Network
+from pathlib import Path
+
+import structlog
+
+from proad.config import Config
+from proad.host import netlink
+from proad.model import errors
+from proad.model.network import choose_subnet, mac_of
+
+IPV4 = Path("/proc/sys/net/ipv4")
+IPV6 = Path("/proc/sys/net/ipv6")
+
+log = structlog.get_logger(__name__)
+
+
+class Bridge:
+    """The bridge that the configuration names; ``gateway`` is its address once it is open."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._name = config.bridge
+        self._gateway: IPv4Interface | None = None
+
+    @property
+    def gateway(self) -> IPv4Interface:
+        assert self._gateway is not None, "open() comes first"
+        return self._gateway
+
+    @property
+    def subnet(self) -> IPv4Network:
+        return self.gateway.network
+
+    def open(self, former: Iterable[IPv4Interface]) -> None:
+        """Make the bridge be there, up, with its address; one that is there keeps its ports.
+
+        The address is ``--bip``, else the bridge's present one, else one of ``former`` (those that running
+        containers have in their routes) or the first of the pools that overlaps none of the host's routes.
+
+        Raises:
+            errors.ProaError: something else has the name, the address cannot be a bridge's, no pool is
+            free, or the
+                kernel refused.
+        """
+        link = netlink.find_link(self._name)
+        if link is None:
+            gateway = self._asked() or self._free(former)
+            netlink.create_bridge(self._name, gateway, mac_of(gateway.ip), self._config.mtu)
+            log.info("bridge created", bridge=self._name, address=str(gateway))
+        elif link.kind != "bridge":
+            raise errors.Unavailable(
+                f"--bridge {self._name}: there is an interface of that name that is no bridge"
+            )
+        else:
+            gateway = self._adopt(link, former)
+        self._gateway = gateway
+        self._set_up_host()
+
+    def _adopt(self, link: netlink.Link, former: Iterable[IPv4Interface]) -> IPv4Interface:
+        present = link.addresses[0] if link.addresses else None
+        asked = self._asked()
+        if asked is not None and present is not None and asked not in link.addresses and self._has_ports():
+            log.warning(
+                "bridge keeps its address while it has containers", address=str(present), asked=str(asked)
+            )
+            asked = present
+        gateway = asked or present or self._free(former)
+        if gateway in link.addresses:
+            netlink.configure_bridge(self._name)
+        else:
+            netlink.configure_bridge(self._name, add=gateway, drop=link.addresses)
+        return gateway
+
+    def _asked(self) -> IPv4Interface | None:
+        if not self._config.bip:
+            return None
+        gateway = IPv4Interface(self._config.bip)
+        subnet = gateway.network
+        if subnet.prefixlen > 30 or gateway.ip in (subnet.network_address, subnet.broadcast_address):
+            raise errors.InvalidParameter(
+                f"--bip {gateway}: a bridge needs a host's address with a prefix up to /30"
+            )
+        return gateway
+
+    def _free(self, former: Iterable[IPv4Interface]) -> IPv4Interface:
+        taken = netlink.taken_networks()
+        for gateway in former:
+            if not any(gateway.network.overlaps(network) for network in taken):
+                return gateway
+        return choose_subnet([(pool.base, pool.size) for pool in self._config.default_address_pools], taken)
+
+    def _has_ports(self) -> bool:
+        return bool(netlink.ports_of(self._name))
+
+    def _set_up_host(self) -> None:
+        if _set(IPV4 / "ip_forward", "1"):
+            log.warning("ip_forward switched on: this host forwards packets between its networks from now on")
+        # Without it the kernel drops what 127.0.0.1 sends to a container by a published port.
+        _set(IPV4 / "conf" / self._name / "route_localnet", "1")
+        # A container could announce itself to the host as a router (CVE-2020-13401).
+        _set(IPV6 / "conf" / self._name / "accept_ra", "0")
+
+
+def _set(setting: Path, value: str) -> bool:
+    """Write a kernel setting that has another value; returns whether it had. One the kernel lacks needs none.
+
+    Raises:
+        errors.Unavailable: it may not be written here.
+    """
+    try:
+        if setting.read_text().strip() == value:
+            return False
+        setting.write_text(value)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise errors.Unavailable(f"cannot set {setting} to {value}: {error.strerror}") from error
+    return True
