@@ -1,7 +1,9 @@
 """Trio-flavoured. Images: found by name, listed, named, removed, pruned. How they come in is
 ``imageintake``."""
 
+import io
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -36,6 +38,15 @@ class ImageUsage:
 
     layers_bytes: int = 0
     summaries: Sequence[ImageSummary] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ImageContent:
+    """Bytes of the blobs of an image, whether all of them are there, and ids of containers made from it."""
+
+    size_bytes: int
+    is_whole: bool
+    containers: Sequence[str]
 
 
 class Images:
@@ -79,7 +90,7 @@ class Images:
         name, problem = _parse(ref)
         if name:
             wanted = name if not name.digest else msgspec.structs.replace(name, tag="")
-            image_id = self._store.references.get(wanted.with_default_tag().canonical)
+            image_id = self._store.references.get(wanted.with_default_tag().canonical, "")
             if image_id in self._store.images:
                 return self._store.images[image_id]
         digits = ref.removeprefix("sha256:")
@@ -112,6 +123,12 @@ class Images:
         upper, *lower = [str(self._blobs.layer_path(c)) for c in reversed(image.chain_ids)] or [""]
         return {"UpperDir": upper, **({"LowerDir": ":".join(lower)} if lower else {})}
 
+    def content(self, image: Image) -> ImageContent:
+        """What an image keeps beside its unpacked layers, and who uses it."""
+        sizes = [self._blobs.blob_size(d) for d in (image.id, image.manifest_digest, *image.layer_blobs)]
+        users = [c.id for c in self._store.containers.values() if c.image_id == image.id]
+        return ImageContent(sum(size or 0 for size in sizes), None not in sizes, users)
+
     def usage(self) -> ImageUsage:
         """What ``docker system df`` shows."""
         summaries = list_images(
@@ -124,25 +141,27 @@ class Images:
 
     async def import_(
         self,
-        source: int,
+        source: io.FileIO,
         *,
         reference: Reference | None = None,
         message: str = "",
         changes: Sequence[str] = (),
         platform: Platform | None = None,
     ) -> Image:
-        """Make an image of a root filesystem's tar; see :meth:`ImageIntake.import_`."""
-        image = await self._intake.import_(
-            source, reference=reference, message=message, changes=changes, platform=platform
-        )
+        """Make an image of a root filesystem's tar, and close it; see :meth:`ImageIntake.import_`."""
+        with source:
+            image = await self._intake.import_(
+                source.fileno(), reference=reference, message=message, changes=changes, platform=platform
+            )
         self._write_index()
         return image
 
     async def load(
-        self, source: int, *, quiet: bool = True, platform: Platform | None = None, report: Report
-    ) -> list[Image]:
-        """Take all images of an archive; see :meth:`ImageIntake.load`."""
-        images = await self._intake.load(source, quiet=quiet, platform=platform, report=report)
+        self, source: io.FileIO, *, quiet: bool = True, platform: Platform | None = None, report: Report
+    ) -> Sequence[Image]:
+        """Take all images of an archive, and close it; see :meth:`ImageIntake.load`."""
+        with source:
+            images = await self._intake.load(source.fileno(), quiet=quiet, platform=platform, report=report)
         self._write_index()
         return images
 
@@ -165,7 +184,9 @@ class Images:
             emit(tx, "tag", image, name.familiar)
         self._write_index()
 
-    async def remove(self, ref: str, *, force: bool = False, no_prune: bool = False) -> list[RemovedImage]:
+    async def remove(
+        self, ref: str, *, force: bool = False, no_prune: bool = False
+    ) -> Sequence[RemovedImage]:
         """Take a name off an image, and remove the image where it was the last; Docker's rules and conflicts.
 
         ``no_prune`` keeps the images that it was made from.
@@ -186,7 +207,7 @@ class Images:
             errors.InvalidParameter: an unknown filter, or a value that it cannot have.
         """
         matches, only_dangling = prune_predicate(filters)
-        removed: list[RemovedImage] = []
+        removed: deque[RemovedImage] = deque()
         sizes = shared_sizes(self._store.images.values()).sizes
         for image in list(self._store.images.values()):
             names = self.names(image.id)
@@ -201,7 +222,7 @@ class Images:
         with self._store.transaction() as tx:
             tx.emit("image", "prune", "", {"reclaimed": str(space_bytes)})
         self._write_index()
-        return ImagePrune(removed, space_bytes)
+        return ImagePrune(tuple(removed), space_bytes)
 
     def _write_index(self) -> None:
         """Name all images in the OCI layout's index, for other tools to read."""
@@ -227,4 +248,4 @@ def _parse(ref: str) -> tuple[Reference | None, errors.InvalidParameter | None]:
         return None, error
 
 
-__all__ = ["ImagePrune", "ImageQuery", "ImageSummary", "ImageUsage", "Images", "RemovedImage"]
+__all__ = ["ImageContent", "ImagePrune", "ImageQuery", "ImageSummary", "ImageUsage", "Images", "RemovedImage"]

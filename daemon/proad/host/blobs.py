@@ -111,16 +111,12 @@ class BlobStore:
     def blob_path(self, digest: str) -> Path:
         return self._blobs / _hex(digest)
 
-    def read_blob(self, digest: str) -> bytes:
-        """The content of a small blob.
-
-        Raises:
-            errors.System: it is not there.
-        """
+    def blob_size(self, digest: str) -> int | None:
+        """Bytes of a blob; None if it is not there."""
         try:
-            return self.blob_path(digest).read_bytes()
-        except OSError as error:
-            raise errors.System(f"blob {digest}: {error.strerror}") from error
+            return self.blob_path(digest).stat().st_size
+        except FileNotFoundError:
+            return None
 
     def put_blob(self, content: bytes) -> str:
         """Keep a small blob; returns its digest."""

@@ -1,0 +1,232 @@
+"""asyncio-flavoured. Image routes: parse, call, show. Archives come in through ``upload``."""
+
+import asyncio
+import io
+from collections.abc import Awaitable
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from proad.api import imagewire, params
+from proad.api.server import VERSION, call, call_while_connected, json_response, roles_of
+from proad.api.upload import feed
+from proad.engine.imagelisting import ImageQuery
+from proad.engine.images import Images
+from proad.model import errors, filters
+from proad.model.image import Image
+from proad.model.imagearchive import Platform, parse_platform
+from proad.model.reference import parse_reference, parse_repository_tag
+
+
+def routes() -> list[web.RouteDef]:
+    return [
+        web.get("/images/json", get_images),
+        web.post("/images/create", post_create),
+        web.post("/images/load", post_load),
+        web.post("/images/prune", post_prune),
+        web.get("/images/{name:.+}/json", get_image),
+        web.get("/images/{name:.+}/history", get_history),
+        web.post("/images/{name:.+}/tag", post_tag),
+        web.delete("/images/{name:.+}", delete_image),
+    ]
+
+
+# --- reading ------------------------------------------------------------------------------------------------
+
+
+async def get_images(request: web.Request) -> web.StreamResponse:
+    images, query, version = roles_of(request).images, request.query, request[VERSION]
+    wanted = filters.parse(query.get("filters", ""))
+    if version < (1, 25) and query.get("filter") and "reference" not in wanted:
+        wanted["reference"] = [query["filter"]]  # the old name of it
+    listed = images.list(
+        ImageQuery(
+            all=params.boolean(query, "all"),
+            filters=wanted,
+            shared_size=version >= (1, 42) and params.boolean(query, "shared-size"),
+        )
+    )
+    with_manifests = version >= (1, 47) and params.boolean(query, "manifests")
+    return json_response(
+        [
+            imagewire.summary(item, version, _manifests(images, item.image) if with_manifests else None)
+            for item in listed
+        ]
+    )
+
+
+async def get_image(request: web.Request) -> web.StreamResponse:
+    images, query, version = roles_of(request).images, request.query, request[VERSION]
+    with_manifests = version >= (1, 48) and params.boolean(query, "manifests")
+    platform = _platform(query.get("platform", "")) if version >= (1, 49) else None
+    if with_manifests and platform:
+        raise errors.InvalidParameter(
+            "conflicting options: manifests and platform options cannot both be set"
+        )
+    image = _named(request, images, platform)
+    manifests = _manifests(images, image) if with_manifests else None
+    return json_response(
+        imagewire.inspect(image, images.names(image.id), images.graph_data(image), version, manifests)
+    )
+
+
+async def get_history(request: web.Request) -> web.StreamResponse:
+    images, version = roles_of(request).images, request[VERSION]
+    platform = _platform(request.query.get("platform", "")) if version >= (1, 48) else None
+    image = _named(request, images, platform)
+    return json_response(imagewire.history(image, images.names(image.id)))
+
+
+def _named(request: web.Request, images: Images, platform: Platform | None) -> Image:
+    """The image of the path.
+
+    Raises:
+        errors.NotFound: there is none, or it is for another platform than the one asked for.
+    """
+    name = request.match_info["name"]
+    image = images.resolve(name)
+    if platform and not platform.matches(image.os, image.architecture, image.variant):
+        raise errors.NotFound(
+            f"image with reference {name} was found but its platform ({image.os}/{image.architecture}) "
+            f"does not match the specified platform ({platform.os}/{platform.architecture})"
+        )
+    return image
+
+
+def _manifests(images: Images, image: Image) -> list[dict[str, Any]]:
+    content = images.content(image)
+    return [imagewire.manifest_summary(image, content.size_bytes, content.is_whole, content.containers)]
+
+
+def _platform(text: str) -> Platform | None:
+    """``linux/amd64``, or the JSON object that newer clients send.
+
+    Raises:
+        errors.InvalidParameter: neither.
+    """
+    if not text.startswith("{"):
+        return parse_platform(text)
+    try:
+        fields = msgspec.json.decode(text.encode(), type=dict[str, str])
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise errors.InvalidParameter(f"failed to parse platform: {error}") from error
+    return parse_platform("/".join(filter(None, map(fields.get, ("os", "architecture", "variant")))))
+
+
+# --- coming in ----------------------------------------------------------------------------------------------
+
+
+async def post_create(request: web.Request) -> web.StreamResponse:
+    """Import a root filesystem's tar from the body; there is no pulling yet."""
+    images, query = roles_of(request).images, request.query
+    if query.get("fromImage"):
+        raise errors.NotImplemented(
+            f"cannot pull {query['fromImage']}: this engine does not talk to registries yet; "
+            "use docker load or docker import"
+        )
+    source = query.get("fromSrc", "")
+    if not source:
+        raise errors.InvalidParameter('missing parameter "fromSrc"')
+    if source != "-":
+        raise errors.NotImplemented(
+            f"cannot import from {source}: this engine does not download archives; "
+            "send it as the body (fromSrc=-)"
+        )
+    reference = parse_repository_tag(query.get("repo", ""), query.get("tag", ""))
+    platform = _platform(query.get("platform", "")) if request[VERSION] >= (1, 32) else None
+    message = query.get("message", "") or "Imported from -"
+    changes = query.getall("changes", [])
+
+    def work(archive: io.FileIO) -> Awaitable[Image]:
+        return call_while_connected(
+            request,
+            images.import_,
+            archive,
+            reference=reference,
+            message=message,
+            changes=changes,
+            platform=platform,
+        )
+
+    image = await feed(request, work)
+    return web.Response(body=_line({"status": image.id}), content_type="application/json")
+
+
+async def post_load(request: web.Request) -> web.StreamResponse:
+    """Load images from an archive in the body. As from Docker, failures are told in the stream, after a
+    200."""
+    images, version = roles_of(request).images, request[VERSION]
+    platform = _platform(request.query.get("platform", "")) if version >= (1, 48) else None
+    quiet = params.boolean(request.query, "quiet", True)
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    lines: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+
+    def work(archive: io.FileIO) -> Awaitable[object]:
+        return call_while_connected(
+            request, images.load, archive, quiet=quiet, platform=platform, report=lines.put_nowait
+        )
+
+    async def load() -> None:
+        try:
+            await feed(request, work)
+        except errors.ProaError as error:
+            lines.put_nowait({"errorDetail": {"message": error.message}, "error": error.message})
+        finally:
+            lines.put_nowait(None)
+
+    loading = asyncio.ensure_future(load())
+    try:
+        while (line := await lines.get()) is not None:
+            if not response.prepared:
+                await response.prepare(request)
+            await response.write(_line(line))
+        await loading
+    finally:
+        loading.cancel()
+        await asyncio.gather(loading, return_exceptions=True)
+    if not response.prepared:
+        await response.prepare(request)
+    await response.write_eof()
+    return response
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    return msgspec.json.encode(value) + b"\r\n"
+
+
+# --- changing -----------------------------------------------------------------------------------------------
+
+
+async def post_tag(request: web.Request) -> web.StreamResponse:
+    query = request.query
+    if not query.get("repo"):
+        parse_reference("")  # says what is wrong with it
+    reference = parse_repository_tag(query["repo"], query.get("tag", ""))
+    assert reference is not None
+    await call(request, roles_of(request).images.tag, request.match_info["name"], reference)
+    return web.Response(status=201)
+
+
+async def delete_image(request: web.Request) -> web.StreamResponse:
+    query, name = request.query, request.match_info["name"]
+    if not name.strip():
+        raise errors.InvalidParameter("image name cannot be blank")
+    if query.get("platforms"):
+        raise errors.InvalidParameter("platforms: an image here is of one platform and is removed as a whole")
+    removed = await call(
+        request,
+        roles_of(request).images.remove,
+        name,
+        force=params.boolean(query, "force"),
+        no_prune=params.boolean(query, "noprune"),
+    )
+    return json_response(imagewire.removed(removed))
+
+
+async def post_prune(request: web.Request) -> web.StreamResponse:
+    wanted = filters.parse(request.query.get("filters", ""))
+    pruned = await call(request, roles_of(request).images.prune, wanted)
+    return json_response(
+        {"ImagesDeleted": imagewire.removed(pruned.removed), "SpaceReclaimed": pruned.space_bytes}
+    )
