@@ -244,8 +244,8 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True, rename=api_name):
 class HostConfig(Resources, frozen=True, kw_only=True, rename=api_name):
     """The part of a container's configuration that depends on the host.
 
-    ``masked_paths`` and ``readonly_paths`` are ``None`` for the defaults and empty for none at all.
-    ``console_size`` is (height, width).
+    ``masked_paths`` and ``readonly_paths`` are ``None`` for the defaults and empty for none at all;
+    ``init`` is ``None`` for what the daemon does by default. ``console_size`` is (height, width).
     """
 
     binds: tuple[str, ...] = ()
@@ -284,6 +284,7 @@ class HostConfig(Resources, frozen=True, kw_only=True, rename=api_name):
     sysctls: dict[str, str] = {}
     runtime: str = ""
     isolation: str = ""
+    init: bool | None = None
     mounts: tuple[MountRequest, ...] = ()
     masked_paths: tuple[str, ...] | None = None
     readonly_paths: tuple[str, ...] | None = None

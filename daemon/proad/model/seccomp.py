@@ -51,7 +51,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Argument(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A comparison of one argument of a call; ``value`` is the mask where ``op`` is ``SCMP_CMP_MASKED_EQ``."""
+    """A comparison of one argument of a call; ``value`` is the mask of ``SCMP_CMP_MASKED_EQ``."""
 
     index: int
     value: int
@@ -107,7 +107,8 @@ def parse_profile(text: str | bytes) -> Profile:
     ):
         if both:
             raise errors.InvalidParameter(
-                f"'{first}' and '{second}' were specified in the seccomp profile, use either '{first}' or '{second}'"
+                f"'{first}' and '{second}' were specified in the seccomp profile, "
+                f"use either '{first}' or '{second}'"
             )
     return profile
 
@@ -153,15 +154,15 @@ def builtin(
 _GUARDED: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (
         ("CAP_SYS_ADMIN",),
-        ("fsconfig", "fsmount", "fsopen", "fspick", "mount", "mount_setattr", "move_mount", "open_tree")
-        + ("setns", "umount", "umount2", "unshare"),
+        ("fsconfig", "fsmount", "fsopen", "fspick", "mount", "mount_setattr", "move_mount", "open_tree",
+         "setns", "umount", "umount2", "unshare"),
     ),
     (("CAP_SYS_ADMIN", "CAP_SYSLOG"), ("syslog",)),
     (("CAP_SYS_NICE",), ("get_mempolicy", "mbind", "set_mempolicy", "set_mempolicy_home_node")),
     (("CAP_SYS_BOOT",), ("reboot",)),
     (("CAP_SYS_PTRACE",), ("pidfd_getfd",)),
     ((), ("add_key", "keyctl", "pivot_root", "request_key")),
-)
+)  # fmt: skip
 _ALLOWED_BY_DOCKER = ("futex_waitv", "io_pgetevents", "io_pgetevents_time64", "vmsplice")
 _NAMESPACE_FLAGS = {
     "CLONE_NEWNS": 0x0002_0000,
@@ -198,7 +199,7 @@ def _without(rule: Rule, names: Collection[str]) -> Rule | None:
 
 
 def _guarded(names: list[str], capabilities: list[str], errno: int) -> Iterator[Rule]:
-    """Allow where one of the capabilities is held (the rules exclude each other), else fail with ``errno``."""
+    """Allow where a capability is held (the rules exclude each other), else fail with ``errno``."""
     for position, capability in enumerate(capabilities):
         before = Condition(caps=capabilities[:position])
         yield Rule(action=_ALLOW, names=names, includes=Condition(caps=[capability]), excludes=before)
