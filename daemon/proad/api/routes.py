@@ -4,6 +4,7 @@ from aiohttp import web
 
 from proad.api.containers import routes as container_routes
 from proad.api.events import routes as event_routes
+from proad.api.images import routes as image_routes
 from proad.api.system import routes as system_routes
 from proad.api.unbuilt import routes as unbuilt_routes
 from proad.api.volumes import routes as volume_routes
@@ -11,4 +12,11 @@ from proad.api.volumes import routes as volume_routes
 
 def all_routes() -> list[web.RouteDef]:
     """Return every module's routes; what is known but not built comes last, so that built ones win."""
-    return [*system_routes(), *event_routes(), *container_routes(), *volume_routes(), *unbuilt_routes()]
+    return [
+        *system_routes(),
+        *event_routes(),
+        *container_routes(),
+        *image_routes(),
+        *volume_routes(),
+        *unbuilt_routes(),
+    ]
