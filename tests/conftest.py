@@ -1,8 +1,8 @@
 """Fixtures of all tests: private daemons, an image to run, and the clients that talk to them.
 
 ``daemon`` is shared by a module's tests and must be left without containers by each of them (``clean`` sees
-to it); ``make_daemon`` gives a test daemons of its own. When a daemon is closed, what its containers left behind
-(mounts, links, namespaces, packet filter elements, cgroups, processes, files) fails the run.
+to it); ``make_daemon`` gives a test daemons of its own. When a daemon is closed, what its containers left
+behind (mounts, links, namespaces, packet filter elements, cgroups, processes, files) fails the run.
 """
 
 import os

@@ -173,7 +173,8 @@ def test_mounts_leave_out_what_came_as_tmpfs_option() -> None:
     )
     assert [mount["Destination"] for mount in shown] == ["/other", "/data", "/v"]
     assert shown[1] == {
-        "Type": "bind", "Source": "/srv", "Destination": "/data", "Mode": "ro", "RW": False, "Propagation": "rprivate",
+        "Type": "bind", "Source": "/srv", "Destination": "/data", "Mode": "ro", "RW": False,
+        "Propagation": "rprivate",
     }  # fmt: skip
     assert (shown[2]["Name"], shown[2]["Driver"]) == ("v", "local")
 

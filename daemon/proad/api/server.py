@@ -18,7 +18,7 @@ import trio_asyncio
 from aiohttp import web
 
 import proad
-from proad.api import listen
+from proad.api import hijack, listen
 from proad.api.hub import Hub
 from proad.api.router import MAX_VERSION, MIN_VERSION, ApiVersion, Router, show_version, split_version
 from proad.api.summaries import Summaries
@@ -260,12 +260,19 @@ async def serve(
         max_line_size=1 << 20,
         max_field_size=1 << 16,
     )
+    servers: list[asyncio.AbstractServer] = []
+    loop = asyncio.get_running_loop()
+    servers: list[asyncio.Server] = []
     try:
         await runner.setup()
+        assert runner.server is not None
         for listener in sockets:
-            await web.SockSite(runner, listener.socket, backlog=listen.BACKLOG).start()
+            protocol = hijack.front(runner.server)
+            servers.append(await loop.create_server(protocol, sock=listener.socket, backlog=listen.BACKLOG))
         yield [listener.address for listener in sockets]
     finally:
+        for server in servers:
+            server.close()
         for listener in sockets:
             listener.unlink()
         await runner.cleanup()
