@@ -1,4 +1,4 @@
-"""``proad --check``: a line a fact, each with a consequence, and an exit status that tells whether it can work."""
+"""``proad --check``: a line a fact, each with a consequence, and an exit status that sums it up."""
 
 from pathlib import Path
 
