@@ -68,7 +68,7 @@ async def get_containers(request: web.Request) -> web.StreamResponse:
     )
     sizes = None
     if params.boolean(query, "size"):
-        sizes = await call(request, _sizes_of, roles, listed)
+        sizes = await call(request, measure, roles, listed)
     summaries, records = request.app[SUMMARIES], roles.containers.count()
     if len(summaries) > 2 * records + 64:
         summaries.forget_all_but(roles.containers.ids())
@@ -93,7 +93,7 @@ def _list_filters(query: params.Query) -> dict[str, list[str]]:
     return wanted
 
 
-async def _sizes_of(roles: Roles, containers: list[Container]) -> dict[str, tuple[int, int]]:
+async def measure(roles: Roles, containers: list[Container]) -> dict[str, tuple[int, int]]:
     """Trio-flavoured: sizes by id; a container that goes away meanwhile is left out."""
     sizes = {}
     for container in containers:

@@ -3,8 +3,10 @@
 from aiohttp import web
 
 from proad.api.containers import routes as container_routes
+from proad.api.diskusage import routes as disk_usage_routes
 from proad.api.events import routes as event_routes
 from proad.api.images import routes as image_routes
+from proad.api.streams import routes as stream_routes
 from proad.api.system import routes as system_routes
 from proad.api.unbuilt import routes as unbuilt_routes
 from proad.api.volumes import routes as volume_routes
@@ -14,8 +16,10 @@ def all_routes() -> list[web.RouteDef]:
     """Return every module's routes; what is known but not built comes last, so that built ones win."""
     return [
         *system_routes(),
+        *disk_usage_routes(),
         *event_routes(),
         *container_routes(),
+        *stream_routes(),
         *image_routes(),
         *volume_routes(),
         *unbuilt_routes(),

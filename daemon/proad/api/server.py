@@ -260,9 +260,8 @@ async def serve(
         max_line_size=1 << 20,
         max_field_size=1 << 16,
     )
-    servers: list[asyncio.AbstractServer] = []
     loop = asyncio.get_running_loop()
-    servers: list[asyncio.Server] = []
+    servers: list[asyncio.AbstractServer] = []
     try:
         await runner.setup()
         assert runner.server is not None
