@@ -11,6 +11,7 @@ from typing import Any
 
 from proad.model import capabilities, devices
 from proad.model.container import Container
+from proad.model.devices import Device
 from proad.model.hostconfig import HostConfig, ThrottleDevice
 from proad.model.mounts import SpecMount, by_depth, rootfs_propagation
 from proad.model.security import parse_security_opt
@@ -90,7 +91,7 @@ class SpecInputs:
     ipc_namespace: str = ""
     pid_namespace: str = ""
     held_capabilities: frozenset[str] = frozenset(capabilities.BY_NUMBER)
-    devices: Sequence[devices.Device] = ()
+    devices: Sequence[Device] = ()
     block_devices: Numbers = field(default_factory=dict)
     seccomp: Json | None = None
     apparmor: str = ""
