@@ -41,6 +41,7 @@ class Mounting:
         self._volumes = volumes
         self._overlay = overlay
         self._subpaths = config.exec_root / "subpaths"
+        self._has_recursive_read_only = mounts.has_recursive_read_only()
         self._sockets = {host.removeprefix("unix://") for host in config.hosts if host.startswith("unix://")}
 
     # --- create ---------------------------------------------------------------------------------------------
@@ -273,10 +274,20 @@ class Mounting:
                 path = await self._volumes.mount(point.name, container_id)
                 if point.subpath:
                     path = self._bind_subpath(container_id, index, path, point.subpath)
-                return bind_mount(point, str(path))
+                return self._bind(point, str(path))
             case _:
                 self._check_source(point)
-                return bind_mount(self._with_possible_propagation(point), point.source)
+                return self._bind(self._with_possible_propagation(point), point.source)
+
+    def _bind(self, point: MountPoint, source: str) -> SpecMount:
+        if self._has_recursive_read_only or point.read_write:
+            return bind_mount(point, source)
+        if point.read_only_force_recursive:
+            raise errors.InvalidParameter(
+                f"BindOptions.ReadOnlyForceRecursive: this kernel cannot mount {point.source} recursively
+                read-only"
+            )
+        return bind_mount(replace(point, read_only_non_recursive=True), source)
 
     def _bind_subpath(self, container_id: str, index: int, volume: Path, subpath: str) -> Path:
         """Bind a part of a volume to a place of its own: its path could lead elsewhere by the time it is

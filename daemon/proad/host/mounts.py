@@ -21,6 +21,7 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_REMOUNT, MS_BIND, MS_REC = 32, 4096, 16384
 MS_PRIVATE, MS_SLAVE, MS_SHARED = 1 << 18, 1 << 19, 1 << 20
 MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
+_SYS_MOUNT_SETATTR = 442
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (
@@ -200,6 +201,14 @@ def bind(source: str | Path, target: str | Path, *, recursive: bool = True) -> N
         MountFailed: the kernel refused; nothing stays mounted.
     """
     mount_with_options(str(source), target, "", "rbind,rprivate" if recursive else "bind,private")
+
+
+def has_recursive_read_only() -> bool:
+    """Return whether the kernel has mount_setattr(2), by which a bind gets read-only with all below it
+    (5.12).
+    """
+    return _libc.syscall(_SYS_MOUNT_SETATTR, -1, None, 0, None, 0) == -1 and ctypes.get_errno() !=
+    errno.ENOSYS
 
 
 def is_mounted(path: str | Path, entries: Iterable[MountEntry] | None = None) -> bool:
