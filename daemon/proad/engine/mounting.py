@@ -284,8 +284,7 @@ class Mounting:
             return bind_mount(point, source)
         if point.read_only_force_recursive:
             raise errors.InvalidParameter(
-                f"BindOptions.ReadOnlyForceRecursive: this kernel cannot mount {point.source} recursively
-                read-only"
+                "BindOptions.ReadOnlyForceRecursive: this kernel cannot mount recursively read-only"
             )
         return bind_mount(replace(point, read_only_non_recursive=True), source)
 

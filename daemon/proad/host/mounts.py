@@ -207,8 +207,8 @@ def has_recursive_read_only() -> bool:
     """Return whether the kernel has mount_setattr(2), by which a bind gets read-only with all below it
     (5.12).
     """
-    return _libc.syscall(_SYS_MOUNT_SETATTR, -1, None, 0, None, 0) == -1 and ctypes.get_errno() !=
-    errno.ENOSYS
+    result = _libc.syscall(_SYS_MOUNT_SETATTR, -1, None, 0, None, 0)
+    return result == -1 and ctypes.get_errno() != errno.ENOSYS
 
 
 def is_mounted(path: str | Path, entries: Iterable[MountEntry] | None = None) -> bool:
