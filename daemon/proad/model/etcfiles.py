@@ -45,7 +45,7 @@ def hosts_text(
 
 
 def host_hosts_text(host_text: str, extra: Iterable[HostRecord] = ()) -> str:
-    """Return ``/etc/hosts`` of a container in the host's network namespace: the host's, and what was added."""
+    """Return ``/etc/hosts`` of a container in the host's network namespace: the host's and what was added."""
     head = host_text if not host_text or host_text.endswith("\n") else host_text + "\n"
     return head + _lines(extra)
 
