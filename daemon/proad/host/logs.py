@@ -5,17 +5,17 @@ Each line of the file is one piece of output, its head of fixed width (``TZ=UTC`
     2024-11-23T21:58:50.198438283+00:00 stdout F text
     |0                            |29   |36    |43 |45
 
-``F`` ends a line of output, ``P`` is a part without its line feed: conmon logs what it reads, when it reads it. So
-the output is what follows the heads, byte for byte, with a line feed after each ``F``. Nothing in a piece can look
-like a line's end; a piece that is being written has none yet, and is left for the next read.
+``F`` ends a line of output, ``P`` is a part without its line feed: conmon logs what it reads, when it reads
+it. So the output is what follows the heads, byte for byte, with a line feed after each ``F``. Nothing in a
+piece can look like a line's end; a piece that is being written has none yet, and is left for the next read.
 
-Blocks are taken apart with one slice and one look-up for each line, which is some 200 MB/s; see :class:`Shape`.
+Blocks are taken apart with one slice and one look-up for each line, which is some 200 MB/s.
 """
 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from proad.model import errors
@@ -28,6 +28,7 @@ _TIME = 29
 _MARK = slice(36, 45)
 _FULL_OUT, _FULL_ERR = b"stdout F ", b"stderr F "
 _PART_OUT, _PART_ERR = b"stdout P ", b"stderr P "
+_FULL = frozenset({_FULL_OUT, _FULL_ERR})
 _STREAMS = {_FULL_OUT: STDOUT, _FULL_ERR: STDERR, _PART_OUT: STDOUT, _PART_ERR: STDERR}
 _CACHED_HEADERS = 1024
 
@@ -91,7 +92,7 @@ class Shaper:
             mark = line[_MARK]
             if (cached := headers.get(mark)) is None:
                 continue
-            full = mark == _FULL_OUT or mark == _FULL_ERR
+            full = mark in _FULL
             length = len(line) - _HEAD + full
             add(cached[length] if length < _CACHED_HEADERS else frame_header(_STREAMS[mark], length))
             add(line[_HEAD:])
@@ -106,7 +107,7 @@ class Shaper:
             mark = line[_MARK]
             if mark in self._wanted:
                 add(line[_HEAD:])
-                if mark == _FULL_OUT or mark == _FULL_ERR:
+                if mark in _FULL:
                     add(b"\n")
         return pieces
 
@@ -117,7 +118,7 @@ class Shaper:
             if mark not in self._wanted:
                 continue
             stream = _STREAMS[mark]
-            full = mark == _FULL_OUT or mark == _FULL_ERR
+            full = mark in _FULL
             text = line[_HEAD:] + b"\n" if full else line[_HEAD:]
             if not self._within[stream]:
                 if shape.details is not None:
@@ -130,7 +131,7 @@ class Shaper:
             yield text
 
     def _skip_before(self, block: bytes) -> bytes:
-        """Without the lines before ``since_ns``: every line is looked at, for clocks are set back now and then."""
+        """Without the lines before ``since_ns``; each is looked at, for clocks are set back now and then."""
         since = self._since
         assert since is not None
         kept = [line for line in block[:-1].split(b"\n") if line[:_TIME] >= since]
@@ -153,18 +154,23 @@ def _time_text(time_ns: int) -> bytes:
     """The first 29 characters of a head: they compare as times do."""
     seconds, nanoseconds = divmod(max(time_ns, 0), 10**9)
     seconds = min(seconds, 253402300799)  # the last second of the year 9999
-    moment = datetime.fromtimestamp(seconds, timezone.utc)
+    moment = datetime.fromtimestamp(seconds, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}".encode()
 
 
 class LogFile:
-    """The log file, read from a place on. A log that conmon has begun anew (``--log-size-max``) is followed."""
+    """The log file, read from a place on, also where conmon begins it anew (``--log-size-max``)."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor = -1
         self._offset = 0
+        self._end: int | None = None
         self._open()
+
+    def stop_at_present_end(self) -> None:
+        """Read no further than where the file ends now, however fast it grows."""
+        self._end = os.fstat(self._descriptor).st_size if self._descriptor >= 0 else 0
 
     def seek_tail(self, count: int) -> None:
         """Go to where the last ``count`` lines of output begin; 0 is the end.
@@ -180,6 +186,8 @@ class LogFile:
         Raises:
             errors.System: the disk failed.
         """
+        if self._end is not None and self._offset >= self._end:
+            return b""
         if self._descriptor < 0 and not self._open():
             return b""
         size = BLOCK_BYTES

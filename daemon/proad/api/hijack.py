@@ -1,0 +1,176 @@
+"""asyncio-flavoured. Taking a connection away from HTTP: ``101 UPGRADED`` and what follows.
+
+aiohttp parses whatever arrives as HTTP and closes a connection that the client half-closes. A hijacked stream
+is neither: so each connection begins with a :class:`Connection` in front of aiohttp's protocol. It passes
+everything on, except that on a connection whose first request may hijack it, it lets the parser have that
+request alone and keeps what follows. The handler then calls :func:`take_over`, and from there on a protocol
+of ours has the transport::
+
+    with take_over(request, stream, head) as early:     # stream: asyncio.Protocol
+        stream.data_received(early)
+        await stream.closed
+    return Hijacked()
+
+A handler that answers an error instead takes nothing over, and what was kept goes to the parser after all.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+
+_MAY_HIJACK = re.compile(rb"POST (?:/v[0-9.]+)?/+(?:containers/[^/ ?]+/attach|exec/[^/ ?]+/start)[ ?]")
+_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:\s*([0-9]{1,9})\s*\r\n", re.IGNORECASE)
+_MAX_HEAD_BYTES = 64 << 10
+_MAX_EARLY_BYTES = 256 << 10
+
+
+class Connection(asyncio.Protocol):
+    """Stands before aiohttp's protocol on every accepted connection."""
+
+    def __init__(self, http: asyncio.Protocol) -> None:
+        self.http = http
+        self._transport: asyncio.Transport | None = None
+        self._first: bytearray | None = bytearray()
+        """What has come of a first request that is not complete yet; None once it is passed on."""
+        self._early: bytearray | None = None
+        """What came after a request that may hijack; None while there is no such request."""
+        self._early_eof = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self.http.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._first is not None:
+            self._receive_first(data)
+        elif self._early is not None:
+            self._early += data
+            if len(self._early) > _MAX_EARLY_BYTES and self._transport is not None:
+                self._transport.pause_reading()
+        else:
+            self.http.data_received(data)
+
+    def _receive_first(self, data: bytes) -> None:
+        assert self._first is not None
+        first = self._first
+        first += data
+        if not _MAY_HIJACK.match(first):
+            self._first = None
+            self.http.data_received(bytes(first))
+            return
+        end = first.find(b"\r\n\r\n") + 4
+        if end < 4 and len(first) < _MAX_HEAD_BYTES:
+            return  # the head is not complete
+        length = _CONTENT_LENGTH.search(first, 0, end)
+        end += int(length[1]) if length else 0
+        self._first = None
+        self._early = bytearray()
+        self.http.data_received(bytes(first[:end]))
+        if len(first) > end:
+            self.data_received(bytes(first[end:]))
+
+    def eof_received(self) -> bool | None:
+        if self._early is not None:
+            self._early_eof = True
+            return True
+        return self.http.eof_received()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.http.connection_lost(error)
+
+    def pause_writing(self) -> None:
+        self.http.pause_writing()
+
+    def resume_writing(self) -> None:
+        self.http.resume_writing()
+
+    def take_early(self) -> tuple[bytes, bool]:
+        """What came after the request so far, and whether the client has ended its side."""
+        early, self._early = bytes(self._early or b""), None
+        return early, self._early_eof
+
+    def release(self) -> None:
+        """The request was answered as HTTP: what came after it is HTTP too."""
+        if self._early is None:
+            return
+        early, ended = self.take_early()
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._transport.resume_reading()
+        if early:
+            self.http.data_received(early)
+        if ended:
+            self._transport.close()
+
+
+class Stream(asyncio.Protocol):
+    """What a hijacked connection needs of its new protocol."""
+
+    closed: asyncio.Future[None]
+    """Done when the connection is lost."""
+
+
+@contextmanager
+def take_over(request: web.Request, stream: Stream, head: bytes) -> Iterator[None]:
+    """Give the request's connection to ``stream``, answering with ``head``; on leaving, it is closed.
+
+    What the client sent behind its request is fed to the stream first.
+    """
+    transport = request.transport
+    if transport is None:
+        raise ConnectionResetError("the client has gone")
+    connection = transport.get_protocol()
+    assert isinstance(connection, Connection)
+    early, ended = connection.take_early()
+    transport.set_protocol(stream)
+    stream.connection_made(transport)
+    try:
+        transport.write(head)
+        transport.resume_reading()
+        if early:
+            stream.data_received(early)
+        if ended:
+            stream.eof_received()
+        yield
+    finally:
+        # aiohttp counts its connections: it must hear of the end.
+        if stream.closed.done():
+            asyncio.get_running_loop().call_soon(connection.connection_lost, None)
+        else:
+            transport.set_protocol(connection)
+            transport.close()
+
+
+@contextmanager
+def hijackable(request: web.Request) -> Iterator[None]:
+    """Around a handler that may take its connection over: if it does not, the connection stays HTTP."""
+    try:
+        yield
+    finally:
+        transport = request.transport
+        if transport is not None and isinstance(connection := transport.get_protocol(), Connection):
+            asyncio.get_running_loop().call_soon(connection.release)
+
+
+class Hijacked(web.StreamResponse):
+    """The answer of a handler that has taken its connection over: aiohttp writes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.force_close()
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        return None
+
+
+def front(make_http: Callable[[], asyncio.Protocol]) -> Callable[[], Connection]:
+    """The protocol factory of a listening socket, before aiohttp's own."""
+    return lambda: Connection(make_http())

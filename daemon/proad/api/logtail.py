@@ -1,0 +1,87 @@
+"""asyncio-flavoured. A container's log as a stream of blocks, to its end or on until the run is over."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+from proad.host.inotify import DirectoryWatch
+from proad.host.logs import LogFile, Shape, Shaper
+
+_MAX_QUICK_TAIL = 10_000
+"""To find more lines than this from the end takes milliseconds: it is done off the loop."""
+
+
+async def read_log(
+    path: Path, shape: Shape, *, tail: int | None, over: asyncio.Event | None
+) -> AsyncIterator[bytes]:
+    """Yield the log in ``shape``: the last ``tail`` lines of it, None for all.
+
+    With ``over`` it is followed until that is set and all has been read, or until ``shape.until_ns``;
+    without, it ends where the file ended at the call.
+    """
+    log = LogFile(path)
+    news = _News(path.parent, over) if over is not None else None
+    try:
+        if tail is not None and tail > _MAX_QUICK_TAIL:
+            await asyncio.get_running_loop().run_in_executor(None, log.seek_tail, tail)
+        elif tail is not None:
+            log.seek_tail(tail)
+        if over is None:
+            log.stop_at_present_end()
+        shaper = Shaper(shape)
+        while not shaper.over:
+            ended = (
+                over is not None and over.is_set()
+            )  # asked before the read: what came before it is in the file
+            block = log.read()
+            if shaped := shaper.shape(block) if block else b"":
+                yield shaped
+            if block:
+                await asyncio.sleep(0)  # others want the loop, and a client that keeps up never makes us wait
+            elif news is None or ended or _is_past(shape.until_ns):
+                return
+            else:
+                await news.wait(shape.until_ns)
+    finally:
+        log.close()
+        if news is not None:
+            news.close()
+
+
+def _is_past(time_ns: int | None) -> bool:
+    return time_ns is not None and time.time_ns() > time_ns
+
+
+class _News:
+    """Wakes a follower: the file grew, the run is over, or the time is up."""
+
+    def __init__(self, directory: Path, over: asyncio.Event) -> None:
+        self._watch = DirectoryWatch(directory)
+        self._over = over
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+        self._loop.add_reader(self._watch.fileno(), self._on_change)
+        self._ending = self._loop.create_task(self._wait_over())
+
+    def _on_change(self) -> None:
+        self._watch.drain()
+        self._changed.set()
+
+    async def _wait_over(self) -> None:
+        await self._over.wait()
+        self._changed.set()
+
+    async def wait(self, until_ns: int | None) -> None:
+        """Return when there may be more to read, or at ``until_ns``."""
+        timeout_s = None if until_ns is None else max(0.0, (until_ns - time.time_ns()) / 1e9) + 0.001
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._changed.wait()
+        self._changed.clear()
+
+    def close(self) -> None:
+        self._ending.cancel()
+        self._loop.remove_reader(self._watch.fileno())
+        self._watch.close()

@@ -1,0 +1,455 @@
+"""asyncio-flavoured. Routes that stream: attach (hijacked and by websocket) and logs."""
+
+import asyncio
+import select
+import time
+from dataclasses import dataclass
+
+from aiohttp import WSMsgType, web
+
+from proad.api import params
+from proad.api.attachments import Attachment, Hub, Wanted
+from proad.api.hijack import Hijacked, Stream, hijackable, take_over
+from proad.api.logtail import read_log
+from proad.api.server import VERSION, lingering, roles_of
+from proad.engine.streams import Streams, log_attributes
+from proad.host.logs import Shape
+from proad.model import errors
+from proad.model.container import Container
+from proad.model.stdstreams import STDOUT, frame, parse_detach_keys
+
+RAW = "application/vnd.docker.raw-stream"
+MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
+MULTIPLEXED_SINCE = (1, 42)
+"""Older clients are told ``raw-stream`` for frames too."""
+BINARY_WEBSOCKET_SINCE = (1, 28)
+WEBSOCKET_CHOICE_SINCE = (1, 42)
+"""Older clients get all three streams by websocket, whatever they ask for."""
+MAX_UNSENT_BYTES = 1 << 20
+LINGER_S = 1.0
+
+
+def routes() -> list[web.RouteDef]:
+    return [
+        web.post("/containers/{name}/attach", post_attach),
+        web.get("/containers/{name}/attach/ws", get_attach_websocket),
+        web.get("/containers/{name}/logs", get_logs),
+    ]
+
+
+# --- attach
+# -------------------------------------------------------------------------------------------------------
+
+
+async def post_attach(request: web.Request) -> web.StreamResponse:
+    """Attach: the connection becomes the container's streams, both ways."""
+    streams = roles_of(request).streams
+    with hijackable(request):
+        container = streams.find_attachable(request.match_info["name"])
+        session = _session(request, streams, container, multiplexed=not container.config.tty)
+        client = HijackedClient()
+        async with lingering(request):
+            # Joined before the answer: once a client has it, a start that it asks for is missed by nothing.
+            session.join(client)
+            try:
+                with take_over(request, client, _attach_head(request, session.wanted)):
+                    await session.run(client)
+            finally:
+                session.attachment.lost()
+    return Hijacked()
+
+
+def _attach_head(request: web.Request, wanted: Wanted) -> bytes:
+    if "Upgrade" not in request.headers:
+        return f"HTTP/1.1 200 OK\r\nContent-Type: {RAW}\r\n\r\n".encode()
+    content_type = MULTIPLEXED if wanted.multiplexed and request[VERSION] >= MULTIPLEXED_SINCE else RAW
+    return (
+        f"HTTP/1.1 101 UPGRADED\r\nContent-Type: {content_type}\r\n"
+        "Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+    ).encode()
+
+
+async def get_attach_websocket(request: web.Request) -> web.StreamResponse:
+    """Attach by websocket; the streams are never in frames of their own."""
+    streams = roles_of(request).streams
+    container = streams.find_attachable(request.match_info["name"])
+    session = _session(request, streams, container, multiplexed=False, websocket=True)
+    socket = web.WebSocketResponse(compress=False)
+    client = WebSocketClient(socket, binary=request[VERSION] >= BINARY_WEBSOCKET_SINCE)
+    async with lingering(request):
+        session.join(client)
+        try:
+            await socket.prepare(request)
+            client.start()
+            await session.run(client)
+            await client.close()
+        finally:
+            session.attachment.lost()
+            client.stop()
+    return socket
+
+
+def _session(
+    request: web.Request,
+    streams: Streams,
+    container: Container,
+    *,
+    multiplexed: bool,
+    websocket: bool = False,
+) -> "Session":
+    """What the query asks for.
+
+    Raises:
+        errors.InvalidParameter: a flag or a detach key is none.
+    """
+    query = request.query
+    keys = parse_detach_keys(query.get("detachKeys", ""))
+    everything = websocket and request[VERSION] < WEBSOCKET_CHOICE_SINCE
+    wanted = Wanted(
+        stdin=everything or params.boolean(query, "stdin"),
+        stdout=everything or params.boolean(query, "stdout"),
+        stderr=everything or params.boolean(query, "stderr"),
+        multiplexed=multiplexed,
+        detach_keys=keys if container.config.tty else None,
+    )
+    return Session(
+        streams, container, wanted, logs=params.boolean(query, "logs"), stream=params.boolean(query, "stream")
+    )
+
+
+class Client(Stream):
+    """A connection that one attachment uses (``attachments.Outlet``)."""
+
+    attachment: Attachment
+    ended: asyncio.Future[None]
+    """Done when the last byte has been handed to the connection, or it is lost."""
+    writable: asyncio.Event
+
+    def write(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def set_reading(self, reading: bool) -> None:
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        raise NotImplementedError
+
+
+class Session:
+    """One attached client from its request to its end.
+
+    ``stream=1`` alone is fed by the hub. With ``logs=1`` all output comes from the log, the past and what is
+    added to it, so nothing is missing or doubled where the two meet; the hub is then only typed into, and
+    says when the run is over.
+    """
+
+    def __init__(
+        self, streams: Streams, container: Container, wanted: Wanted, *, logs: bool, stream: bool
+    ) -> None:
+        self.wanted = wanted
+        self._streams = streams
+        self._container = container
+        self._logs = logs
+        self._stream = stream
+        self._over = asyncio.Event()
+
+    def join(self, client: Client) -> None:
+        """Connect the client to the container's streams, and tell it by an event."""
+        config = self._container.config
+        self.attachment = (
+            _FromLog(self.wanted, client, self._streams, self._over)
+            if self._logs
+            else Attachment(self.wanted, client, self._streams.spool_directory)
+        )
+        client.attachment = self.attachment
+        self._streams.tell(self._container, "attach")
+        takes_input = self.wanted.stdin and config.open_stdin
+        if self._stream and (takes_input or self.wanted.stdout or self.wanted.stderr):
+            self.attachment.join(self._streams.live(self._container, self._make_hub))
+        else:
+            self._over.set()
+
+    def _make_hub(self) -> Hub:
+        container, streams = self._container, self._streams
+        return Hub(
+            takes_input=container.config.open_stdin,
+            stdin_once=container.config.stdin_once and not container.config.tty,
+            on_idle=lambda hub: streams.forget(container.id, hub),
+        )
+
+    async def run(self, client: Client) -> None:
+        """Return when the client has gone, or has been sent everything."""
+        if self._logs:
+            await self._send_log(client)
+        if self._over.is_set():
+            self.attachment.end()
+        await client.ended
+        if self.attachment.detached:
+            self._streams.tell(self._container, "detach")
+
+    async def _send_log(self, client: Client) -> None:
+        try:
+            _, path = self._streams.find_logged(self._container.id)
+        except errors.ProaError as error:
+            text = f"Error attaching: {error.message}\n".encode()
+            self.attachment.send(frame(STDOUT, text) if self.wanted.multiplexed else text)
+            self._over.set()
+            return
+        shape = Shape(
+            stdout=self.wanted.stdout, stderr=self.wanted.stderr, multiplexed=self.wanted.multiplexed
+        )
+        async for block in read_log(path, shape, tail=None, over=self._over):
+            if client.ended.done():
+                return
+            self.attachment.send(block)
+            await client.writable.wait()
+
+
+class _FromLog(Attachment):
+    """An attachment whose output is read from the log: the hub's is not wanted, its end is."""
+
+    def __init__(self, wanted: Wanted, client: Client, streams: Streams, over: asyncio.Event) -> None:
+        super().__init__(wanted, client, streams.spool_directory)
+        self._over = over
+
+    def deliver(self, stream: int, data: bytes) -> None:
+        return
+
+    def end(self) -> None:
+        if self._over.is_set() or self.detached:
+            super().end()
+        self._over.set()
+
+    def lost(self) -> None:
+        self._over.set()
+        super().lost()
+
+
+class HijackedClient(Client):
+    """A client whose connection is no longer HTTP."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.closed = loop.create_future()
+        self.ended = loop.create_future()
+        self.writable = asyncio.Event()
+        self.writable.set()
+        self._transport: asyncio.Transport | None = None
+        self._finishing = False
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=MAX_UNSENT_BYTES)
+
+    def data_received(self, data: bytes) -> None:
+        self.attachment.type(data)
+
+    def eof_received(self) -> bool:
+        assert self._transport is not None
+        if _has_hung_up(self._transport):
+            self._transport.abort()
+        else:
+            self.attachment.end_input()
+        return True  # the client still reads
+
+    def connection_lost(self, error: Exception | None) -> None:
+        _settle(self.closed)
+        _settle(self.ended)
+        self.writable.set()
+        self.attachment.lost()
+
+    def pause_writing(self) -> None:
+        self.writable.clear()
+        self.attachment.set_writable(False)
+
+    def resume_writing(self) -> None:
+        self.writable.set()
+        self.attachment.set_writable(True)
+
+    # Outlet
+
+    def write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def set_reading(self, reading: bool) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        if reading:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
+    def finish(self) -> None:
+        if not self._finishing:
+            self._finishing = True
+            asyncio.get_running_loop().create_task(self._finish())
+
+    async def _finish(self) -> None:
+        """End our side; a client that has read its last byte then ends its own, and none is cut short."""
+        if self._transport is not None and not self._transport.is_closing():
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+            self.set_reading(True)
+            await self.writable.wait()
+            await asyncio.wait([self.closed], timeout=LINGER_S)
+        _settle(self.ended)
+
+
+class WebSocketClient(Client):
+    """A client that speaks websocket: one message for each piece of output or input."""
+
+    def __init__(self, socket: web.WebSocketResponse, *, binary: bool) -> None:
+        loop = asyncio.get_running_loop()
+        self.closed = loop.create_future()
+        self.ended = loop.create_future()
+        self.writable = asyncio.Event()
+        self.writable.set()
+        self._socket = socket
+        self._binary = binary
+        self._unsent: list[bytes] = []
+        self._news = asyncio.Event()
+        self._may_read = asyncio.Event()
+        self._may_read.set()
+        self._finishing = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to send and to receive; the handshake is done."""
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._send()), loop.create_task(self._receive())]
+
+    async def close(self) -> None:
+        await self._socket.close()
+
+    def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    def write(self, data: bytes) -> None:
+        self._unsent.append(data)
+        self._news.set()
+        self.writable.clear()
+        self.attachment.set_writable(False)
+
+    def set_reading(self, reading: bool) -> None:
+        if reading:
+            self._may_read.set()
+        else:
+            self._may_read.clear()
+
+    def finish(self) -> None:
+        self._finishing = True
+        self._news.set()
+
+    async def _send(self) -> None:
+        try:
+            while self._unsent or not self._finishing:
+                await self._news.wait()
+                self._news.clear()
+                while self._unsent:
+                    data = self._unsent.pop(0)
+                    if self._binary:
+                        await self._socket.send_bytes(data)
+                    else:
+                        await self._socket.send_str(data.decode(errors="replace"))
+                self.writable.set()
+                self.attachment.set_writable(True)
+        except ConnectionError:
+            self.attachment.lost()
+        finally:
+            _settle(self.ended)
+
+    async def _receive(self) -> None:
+        async for message in self._socket:
+            if message.type is WSMsgType.BINARY:
+                self.attachment.type(message.data)
+            elif message.type is WSMsgType.TEXT:
+                self.attachment.type(message.data.encode())
+            await self._may_read.wait()
+        self.attachment.end_input()
+        self.attachment.lost()
+        _settle(self.ended)
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _has_hung_up(transport: asyncio.Transport) -> bool:
+    """Whether the client has closed its connection altogether, and not only its sending side."""
+    socket = transport.get_extra_info("socket")
+    poll = select.poll()
+    poll.register(socket.fileno(), 0)  # POLLHUP is always told
+    return any(event & select.POLLHUP for _, event in poll.poll(0))
+
+
+# --- logs
+# ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LogQuery:
+    """A request for logs. ``tail`` None is all."""
+
+    shape: Shape
+    tail: int | None
+    follow: bool
+
+
+async def get_logs(request: web.Request) -> web.StreamResponse:
+    """The log, as it is or followed until the container stops."""
+    streams = roles_of(request).streams
+    stdout, stderr = (params.boolean(request.query, name) for name in ("stdout", "stderr"))
+    if not (stdout or stderr):
+        raise errors.InvalidParameter("Bad parameters: you must choose at least one stream")
+    container, path = streams.find_logged(request.match_info["name"])
+    wanted = _log_query(request, container, stdout=stdout, stderr=stderr)
+    multiplexed = wanted.shape.multiplexed and request[VERSION] >= MULTIPLEXED_SINCE
+    response = web.StreamResponse(headers={"Content-Type": MULTIPLEXED if multiplexed else RAW})
+    over = asyncio.Event() if wanted.follow and streams.is_on(container.id) else None
+    stop_watching = streams.when_over(container.id, over.set) if over is not None else None
+    try:
+        async with lingering(request):
+            await response.prepare(request)
+            async for block in read_log(path, wanted.shape, tail=wanted.tail, over=over):
+                await response.write(block)
+        await response.write_eof()
+    finally:
+        if stop_watching is not None:
+            stop_watching()
+    return response
+
+
+def _log_query(request: web.Request, container: Container, *, stdout: bool, stderr: bool) -> LogQuery:
+    query = request.query
+    now_ns = time.time_ns()
+    details = log_attributes(container) if params.boolean(query, "details") else None
+    shape = Shape(
+        stdout=stdout,
+        stderr=stderr,
+        multiplexed=not container.config.tty,
+        timestamps=params.boolean(query, "timestamps"),
+        details=details,
+        since_ns=_moment_ns(query, "since", now_ns),
+        until_ns=_moment_ns(query, "until", now_ns),
+    )
+    return LogQuery(shape, _tail(query.get("tail", "")), params.boolean(query, "follow"))
+
+
+def _moment_ns(query: params.Query, name: str, now_ns: int) -> int | None:
+    """A point in time; 0 is what clients send for none."""
+    return params.timestamp_ns(query, name, now_ns=now_ns) or None
+
+
+def _tail(text: str) -> int | None:
+    """How many lines; ``all``, nothing and, as with Docker, what is no number at all mean all of them."""
+    try:
+        count = int(text)
+    except ValueError:
+        return None
+    return None if count < 0 else count
