@@ -74,7 +74,7 @@ def _normaliser(kind: Any) -> _Normalise:
         return _of_struct(kind)
     if origin is dict:
         return _of_mapping(_normaliser(arguments[1]), _zero(arguments[1]))
-    if origin is tuple and arguments[-1] is Ellipsis:
+    if origin is list or (origin is tuple and arguments[-1] is Ellipsis):
         return _of_list(_normaliser(arguments[0]), _zero(arguments[0]))
     if NoneType in arguments:
         return _normaliser(next(argument for argument in arguments if argument is not NoneType))

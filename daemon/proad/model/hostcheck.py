@@ -9,6 +9,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from proad.model import capabilities, errors
+from proad.model.defaults import with_defaults
 from proad.model.hostconfig import HostConfig, Resources
 from proad.model.hostfacts import HostFacts
 from proad.model.limits import MIN_MEMORY_BYTES, parse_cpu_list
@@ -23,15 +24,14 @@ _NO_THROTTLE = (
 
 
 def check_against_host(host_config: HostConfig, facts: HostFacts) -> tuple[HostConfig, list[str]]:
-    """The configuration that this host can honour, and a warning for each thing that was discarded.
+    """The configuration, defaults written out, as this host can honour it; a warning for each thing
+    discarded.
 
     Raises:
         errors.InvalidParameter: something is asked for that this host cannot do and that must not be
         discarded.
     """
-    adapted, warnings = check_resources(host_config, facts, update=False)
-    if facts.cgroup_version == 1 and adapted.cpu_realtime_runtime and not facts.can_schedule_realtime:
-        raise errors.InvalidParameter("kernel does not support CPU real-time scheduler")
+    adapted, warnings = check_resources(with_defaults(host_config, facts), facts, update=False)
     if not facts.ipv4_forwarding and adapted.network_mode not in ("host", "none"):
         warnings.append("IPv4 forwarding is disabled. Networking will not work.")
     if adapted.network_mode == "host" and adapted.port_bindings:
@@ -46,7 +46,7 @@ def check_against_host(host_config: HostConfig, facts: HostFacts) -> tuple[HostC
         raise errors.InvalidParameter(f"unknown or invalid runtime name: {runtime}")
     _check_devices(adapted, facts)
     _check_seccomp(adapted, facts)
-    return adapted, warnings + privilege_warnings(adapted, facts)
+    return adapted, warnings
 
 
 def check_resources(resources: R, facts: HostFacts, *, update: bool) -> tuple[R, list[str]]:

@@ -12,7 +12,7 @@ INTERESTING_FILES: Mapping[str, frozenset[str]] = {
         {"memory.memsw.limit_in_bytes", "memory.swap.max", "memory.oom_control", "memory.swappiness"}
         | {"memory.soft_limit_in_bytes", "memory.kmem.tcp.limit_in_bytes"}
     ),
-    "cpu": frozenset({"cpu.cfs_quota_us", "cpu.shares", "cpu.rt_runtime_us"}),
+    "cpu": frozenset({"cpu.cfs_quota_us", "cpu.shares"}),
     "blkio": frozenset(
         {"blkio.weight", "blkio.weight_device", "blkio.bfq.weight", "blkio.bfq.weight_device"}
         | {"blkio.throttle.read_bps_device", "blkio.throttle.write_bps_device"}
@@ -52,6 +52,10 @@ class HostFacts:
     runtimes: frozenset[str] = frozenset({"crun", "runc"})
     default_runtime: str = "crun"
     missing_devices: frozenset[str] = frozenset()
+    more_masked_paths: tuple[str, ...] = ()
+    """Of this host's hardware: the CPUs' ``thermal_throttle`` directories, which tell of the neighbours'
+    work.
+    """
     hard_limits: Mapping[str, int] = field(default_factory=dict)
     oom_score_adj: int = 0
     """The daemon's own; without CAP_SYS_RESOURCE no process can be given less."""
@@ -91,10 +95,6 @@ class HostFacts:
     @property
     def can_limit_cpu(self) -> bool:
         return "cpu" in self.controllers and self._has("cpu.cfs_quota_us", v2="")
-
-    @property
-    def can_schedule_realtime(self) -> bool:
-        return not self.is_v2 and "cpu.rt_runtime_us" in self.files
 
     @property
     def can_pin_cpus(self) -> bool:
