@@ -17,6 +17,7 @@ from proad.model import errors
 
 MAX_TEXT_BYTES = 4 << 20
 _MAX_SYMLINKS = 40
+_NOTHING_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 _RESOLVE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 
 
@@ -54,7 +55,7 @@ class Rootfs:
         try:
             descriptor = self.open(path, os.O_PATH | (0 if follow_symlinks else os.O_NOFOLLOW))
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES):
+            if error.errno in _NOTHING_THERE:
                 return None
             raise
         try:
@@ -78,19 +79,23 @@ class Rootfs:
             errors.System: the file is larger than ``MAX_TEXT_BYTES``, or cannot be read.
         """
         try:
-            # O_NONBLOCK: opening a fifo must not wait for somebody to write into it.
-            descriptor = self.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+            found = self.open(path, os.O_PATH)
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
+            if error.errno in _NOTHING_THERE:
                 return None
             raise errors.System(f"cannot read {path} of the container: {error.strerror}") from error
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
+        try:
+            status = os.fstat(found)
             if not stat.S_ISREG(status.st_mode):
-                return None
+                return None  # opened for reading, a fifo would make us wait and a device might do anything
             if status.st_size > MAX_TEXT_BYTES:
                 raise errors.System(f"{path} of the container has more than {MAX_TEXT_BYTES} bytes")
-            return file.read(MAX_TEXT_BYTES).decode(errors="surrogateescape")
+            with open(f"/proc/self/fd/{found}", "rb") as file:
+                return file.read(MAX_TEXT_BYTES).decode(errors="surrogateescape")
+        except OSError as error:
+            raise errors.System(f"cannot read {path} of the container: {error.strerror}") from error
+        finally:
+            os.close(found)
 
     def make_directory(self, path: str, *, mode: int = 0o755, uid: int = 0, gid: int = 0) -> None:
         """Make a directory and what is missing above it; those that are made belong to ``uid`` and ``gid``.
