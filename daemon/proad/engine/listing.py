@@ -58,20 +58,23 @@ def prune_predicate(filters: Filters) -> Predicate:
     Raises:
         errors.InvalidParameter: an unknown filter or a value that it cannot have.
     """
-    predicates: list[Predicate] = []
-    for name, values in filters.items():
-        if name == "until":
+    predicates = [_prune_filter(name, values) for name, values in filters.items()]
+    return lambda c: all(p(c) for p in predicates)
+
+
+def _prune_filter(name: str, values: Sequence[str]) -> Predicate:
+    match name:
+        case "until":
             if len(values) != 1:
                 raise errors.InvalidParameter("more than one until filter specified")
             limit_ns = parse_timestamp_ns(values[0], now_ns=time.time_ns())
-            predicates.append(lambda c, limit_ns=limit_ns: c.created_ns < limit_ns)
-        elif name == "label":
-            predicates.append(lambda c, values=values: _has_labels(c, values))
-        elif name == "label!":
-            predicates.append(lambda c, values=values: not any(_has_labels(c, [v]) for v in values))
-        else:
+            return lambda c: c.created_ns < limit_ns
+        case "label":
+            return lambda c: _has_labels(c, values)
+        case "label!":
+            return lambda c: not any(_has_labels(c, [value]) for value in values)
+        case _:
             raise errors.InvalidParameter(f"invalid filter '{name}'")
-    return lambda c: all(p(c) for p in predicates)
 
 
 def shown_status(container: Container) -> Status:

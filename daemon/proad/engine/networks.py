@@ -12,6 +12,7 @@ a restart from the endpoints of the runs that live.
 """
 
 import hashlib
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Interface
@@ -73,6 +74,11 @@ class Networks:
         self._last_address = self._bridge.gateway.ip
         self._networks = {network.name: network for network in self._predefined()}
 
+    @property
+    def host_gateway(self) -> str:
+        """The address at which containers of the default bridge reach their host."""
+        return str(self._bridge.gateway.ip)
+
     # --- endpoints --------------------------------------------------------------------------------------
 
     def reserve_ports(self, container: Container) -> ReservedPorts:
@@ -91,12 +97,13 @@ class Networks:
             settings.publish_all_ports,
         )
         taken = ((source.protocol, source.address, source.port) for source in self._firewall.published)
+        endpoint_id = secrets.token_hex(32)
         try:
-            return self._reserver.reserve(requests, taken)
+            return self._reserver.reserve(endpoint_id, requests, taken)
         except PortTaken as error:
-            raise errors.StartFailed(
-                f"driver failed programming external connectivity on endpoint {container.name}: {error}"
-            ) from error
+            where = f"endpoint {container.name} ({endpoint_id})"
+            message = f"driver failed programming external connectivity on {where}: {error}"
+            raise errors.StartFailed(message) from error
 
     async def attach(
         self, run_id: str, container: Container, *, netns_path: Path, reserved: ReservedPorts

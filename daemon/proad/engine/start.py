@@ -19,11 +19,13 @@ from proad.engine.dispose import Disposer
 from proad.host.hostfacts import HostFactsReader
 from proad.engine.locks import Locks
 from proad.engine.lookup import event_attributes, find_container
+from proad.engine.mounting import Mounting
 from proad.engine.resources import RunResources
 from proad.engine.streams import Streams
 from proad.engine.supervise import Supervisor, tell_network
 from proad.engine.undo import StepTimer, UndoStack
 from proad.engine.waiting import Waiters, WaitResult
+from proad.host.cgroup import Cgroups
 from proad.host.conmon import Conmon, Monitored
 from proad.model import errors
 from proad.model.container import Container, Run, Status
@@ -47,23 +49,29 @@ class Starter:
         locks: Locks,
         waiters: Waiters,
         facts: HostFactsReader,
+        mounting: Mounting,
         acquirer: Acquirer,
         resources: RunResources,
         disposer: Disposer,
         streams: Streams,
         conmon: Conmon,
         supervisor: Supervisor,
+        cgroups: Cgroups,
+        nursery: trio.Nursery,
     ) -> None:
         self._store = store
         self._locks = locks
         self._waiters = waiters
         self._facts = facts
+        self._mounting = mounting
         self._acquirer = acquirer
         self._resources = resources
         self._disposer = disposer
         self._streams = streams
         self._conmon = conmon
         self._supervisor = supervisor
+        self._cgroups = cgroups
+        self._nursery = nursery
 
     async def start(self, ref: str, *, host_config: HostConfig | None, api_version: ApiVersion) -> None:
         """Start a container; ``host_config`` is the old way to configure at start, for API versions below 1.24.
@@ -80,7 +88,7 @@ class Starter:
             container = self._still_there(container.id, ref)
             refuse_start(container)
             if host_config is not None:
-                container = self._adopt_host_config(container, host_config, api_version)
+                container = await self._adopt_host_config(container, host_config, api_version)
             self._supervisor.forget_backoff(container.id)
             await self._start_locked(container, restart_count=0)
 
@@ -122,8 +130,13 @@ class Starter:
             raise errors.NotFound(f"No such container: {ref}")
         return container
 
-    def _adopt_host_config(self, container: Container, asked: HostConfig, api_version: ApiVersion) -> Container:
-        """Take the HostConfig that a very old client sends with start: validate, adapt, store."""
+    async def _adopt_host_config(
+        self, container: Container, asked: HostConfig, api_version: ApiVersion
+    ) -> Container:
+        """Take the HostConfig that a very old client sends with start: validate, adapt, store.
+
+        What the container has mounted from its image stays; the request's mounts come on top, by destination.
+        """
         if api_version >= HOST_CONFIG_AT_START_ENDED:
             raise errors.InvalidParameter(
                 "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
@@ -133,14 +146,22 @@ class Starter:
             "removed in Docker 1.12",
             container=container.id,
         )
-        adapted = self._acquirer.adapt_host_config(container, asked)
+        adapted, _ = check_against_host(asked, self._facts.read(asked))
+        without_image_volumes = replace(
+            container, config=replace(container.config, volumes={}), host_config=adapted
+        )
+        added = await self._mounting.register(without_image_volumes, lambda ref: find_container(self._store, ref))
+        taken = {point.destination for point in added}
+        kept = tuple(point for point in container.mounts if point.destination not in taken)
+        container = replace(container, host_config=adapted, mounts=(*kept, *added))
         with self._store.transaction() as tx:
-            tx.put_container(adapted)
-        return adapted
+            tx.put_container(container)
+        return container
 
     async def _start_locked(self, container: Container, *, restart_count: int) -> None:
         """Run the steps. The caller holds the lock and has refused what cannot be started."""
         timer = StepTimer()
+        self._nursery.start_soon(self._cgroups.prepay_migration)
         before = container.status
         host_config, warnings = check_against_host(container.host_config, self._facts.read(container.host_config))
         for warning in warnings:
@@ -178,8 +199,12 @@ class Starter:
     async def _run(self, container: Container, acquired: Acquisition, undo: UndoStack, timer: StepTimer) -> None:
         """Create under the monitor, connect who wants to attach, let the command run, tell it."""
         run = acquired.run
-        with timer.step("create"):
-            monitored = await self._conmon.create(acquired.request)
+        try:
+            with timer.step("create"):
+                monitored = await self._conmon.create(acquired.request)
+        finally:
+            if acquired.reserved is not None:
+                acquired.reserved.close()
         undo.push("create", self._discard, monitored, acquired, container.id, residue=("runtime", container.id))
         with timer.step("attach"):
             await self._streams.connect_attachers(container.id, monitored)

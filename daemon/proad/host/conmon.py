@@ -309,7 +309,7 @@ def find_monitors(exec_root: Path) -> dict[Path, ProcessId]:
 
 
 def _environment(bundle: Path, sync_fd: int) -> dict[str, str]:
-    env = {"PATH": SEARCH_PATH, "_OCI_SYNCPIPE": str(sync_fd)}
+    env = {"PATH": SEARCH_PATH, "TZ": "UTC", "_OCI_SYNCPIPE": str(sync_fd)}  # the log's times are in TZ
     if len(str(bundle)) + len(_CONSOLE_NAME) <= _SOCKET_PATH_MAX:
         env["TMPDIR"] = str(bundle)  # the console socket of a terminal; what a crash leaves goes with the run
     return env

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from proad.host.cgroup import Layout
+from proad.host.devices import limited_paths
 from proad.model import capabilities
 from proad.model.hostconfig import HostConfig
 from proad.model.hostfacts import INTERESTING_FILES, HostFacts
@@ -84,14 +85,7 @@ class HostFactsReader:
 def _missing_devices(host_config: HostConfig) -> frozenset[str]:
     """Devices, or directories of them, and block devices to throttle, that are not there."""
     missing = {d.path_on_host for d in host_config.devices if not os.path.exists(d.path_on_host)}
-    throttled = (
-        *host_config.blkio_weight_device,
-        *host_config.blkio_device_read_bps,
-        *host_config.blkio_device_write_bps,
-        *host_config.blkio_device_read_iops,
-        *host_config.blkio_device_write_iops,
-    )
-    missing |= {device.path for device in throttled if not _is_block_device(device.path)}
+    missing |= {path for path in limited_paths(host_config) if not _is_block_device(path)}
     return frozenset(missing)
 
 

@@ -7,10 +7,10 @@ connections in the moment between its birth and the rule's.
 """
 
 import errno
-import secrets
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from proad.host.mounts import describe_errno
 from proad.model.network import PortRequest, PublishedPort
@@ -21,13 +21,7 @@ _NO_SCTP = (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT)
 
 
 class PortTaken(Exception):
-    """No port that the request allows is free; ``reason`` is the last refusal."""
-
-    def __init__(self, request: PortRequest, port: int, reason: str) -> None:
-        super().__init__(reason)
-        self.request = request
-        self.port = port
-        self.reason = reason
+    """No port that a request allows is free; the text tells of the last that was tried, in Docker's words."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +55,7 @@ class PortReserver:
         self._next = port_range[0]
 
     def reserve(
-        self, requests: Sequence[PortRequest], taken: Iterable[tuple[str, str, int]] = ()
+        self, endpoint_id: str, requests: Sequence[PortRequest], taken: Iterable[tuple[str, str, int]] = ()
     ) -> ReservedPorts:
         """Bind a socket for each request, in order, or none at all.
 
@@ -84,35 +78,35 @@ class PortReserver:
             for held in sockets:
                 held.close()
             raise
-        return ReservedPorts(secrets.token_hex(32), tuple(ports), tuple(sockets))
+        return ReservedPorts(endpoint_id, tuple(ports), tuple(sockets))
 
     def _reserve_one(
         self, request: PortRequest, known: set[tuple[str, str, int]]
     ) -> tuple[int, socket.socket | None]:
-        refused: PortTaken | None = None
+        refusal = ""
         for port in self._candidates(request):
             if _is_known(request, port, known):
-                refused = PortTaken(request, port, "port is already allocated")
+                refusal = f"Bind for {request.host_ip}:{port} failed: port is already allocated"
                 continue
             try:
                 held = bind(request.protocol, request.host_ip, port)
             except OSError as error:
-                refused = PortTaken(request, port, describe_errno(error.errno or 0))
+                reason = describe_errno(error.errno or 0)
+                refusal = f"failed to bind host port {request.host_ip}:{port}/{request.protocol}: {reason}"
                 if error.errno not in (errno.EADDRINUSE, errno.EACCES):
                     break
                 continue
             if not request.first:
                 self._next = port + 1
             return port, held
-        assert refused is not None, "every request allows at least one port"
-        raise refused
+        raise PortTaken(refusal)
 
     def _candidates(self, request: PortRequest) -> Iterable[int]:
         if request.first:
             return range(request.first, request.last + 1)
         first, last = self._range
         start = self._next if first <= self._next <= last else first
-        return [*range(start, last + 1), *range(first, start)]
+        return chain(range(start, last + 1), range(first, start))
 
 
 def _published(request: PortRequest, port: int) -> PublishedPort:

@@ -1,0 +1,268 @@
+"""Trio-flavoured. What a start acquires before anything runs: root filesystem, network, files, mounts, OCI config.
+
+Each step registers its undo before the next begins. The root filesystem and the network do not depend on each other
+and are made side by side; all that follows needs one of them or both.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import trio
+from msgspec.structs import replace
+
+from proad.config import Config
+from proad.engine.etc import write_etc_files
+from proad.engine.joining import Joined, find_joined, find_linked, linked_environment, live_run
+from proad.engine.mounting import Mounting
+from proad.engine.networks import Networks
+from proad.engine.resources import RunPaths, RunResources
+from proad.engine.undo import StepTimer, UndoStack
+from proad.host import mounts
+from proad.host.conmon import MonitorRequest
+from proad.host.devices import block_numbers, devices_of
+from proad.host.hostfacts import HostFactsReader
+from proad.host.overlay import Overlay
+from proad.host.ports import ReservedPorts
+from proad.host.rootfs import Rootfs
+from proad.host.runtime import Runtime, find_runtime
+from proad.host.seccomp import SeccompProfiles
+from proad.model import errors
+from proad.model.container import Container, Run
+from proad.model.environment import container_environment
+from proad.model.hostconfig import HostConfig
+from proad.model.links import LinkedContainer
+from proad.model.mounts import SpecMount
+from proad.model.spec import DEFAULT_SHM_BYTES, SpecInputs, build_spec, wants_init
+from proad.model.user import ProcessUser, resolve_user
+from proad.store.db import Store
+
+NO_LOG = "none"
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """All that a run needs: the run with its places, what the monitor is told, and the ports it will hold.
+
+    The caller closes ``reserved`` when the monitor has its copies.
+    """
+
+    run: Run
+    request: MonitorRequest
+    reserved: ReservedPorts | None
+
+
+class Acquirer:
+    """Acquires what runs need."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        overlay: Overlay,
+        mounting: Mounting,
+        networks: Networks,
+        resources: RunResources,
+        facts: HostFactsReader,
+        seccomp: SeccompProfiles,
+        default_runtime: Runtime,
+        init_path: str,
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._overlay = overlay
+        self._mounting = mounting
+        self._networks = networks
+        self._resources = resources
+        self._facts = facts
+        self._seccomp = seccomp
+        self._default_runtime = default_runtime
+        self._init_path = init_path
+
+    async def acquire(self, container: Container, run: Run, undo: UndoStack, timer: StepTimer) -> Acquisition:
+        """Acquire everything, in order; on failure the caller runs the undos registered so far.
+
+        Raises:
+            errors.ProaError: whatever a step cannot do, in Docker's words.
+        """
+        joined = find_joined(self._store, container)
+        linked = find_linked(self._store, container)
+        runtime = self._runtime_of(container.host_config)
+        run = replace(run, runtime=runtime.name, cgroup=f"{self._config.cgroup_parent}/{container.id}")
+        paths = self._resources.paths(container.id)
+        undo.push("run files", self._resources.remove_files, container.id, residue=("run-files", container.id))
+        paths.bundle.mkdir(mode=0o700)
+        paths.state.mkdir(mode=0o710, exist_ok=True)
+        side = _SideBySide()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._connect, container, run, undo, timer, side)
+            with timer.step("rootfs"):
+                undo.push("rootfs", self._overlay.unmount, container.id, residue=("rootfs", container.id))
+                rootfs = self._overlay.mount(container.id, container.layers)
+        try:
+            run = side.run or run
+            with timer.step("links"):
+                etc = self._write_etc_files(container, run, joined, linked)
+            with Rootfs(rootfs) as tree:
+                with timer.step("working directory"):
+                    self._make_working_directory(container, tree)
+                user = _find_user(container, tree)
+            with timer.step("environment"):
+                env = container_environment(container, container.config.hostname, linked_environment(container, linked))
+            with timer.step("ipc"):
+                shm = self._make_shm(container, joined, paths, undo)
+            with timer.step("mounts"):
+                undo.push("mounts", self._mounting.release, container, residue=("mounts", container.id))
+                user_mounts = await self._mounting.prepare(container, rootfs)
+            with timer.step("spec"):
+                inputs = self._spec_inputs(container, run, rootfs, user, env, [*etc, *user_mounts], shm, joined)
+                (paths.bundle / "config.json").write_bytes(msgspec.json.encode(build_spec(inputs)))
+        except BaseException:
+            if side.reserved is not None:
+                side.reserved.close()
+            raise
+        return Acquisition(run, self._monitor_request(container, run, runtime, paths, side.reserved), side.reserved)
+
+    def _runtime_of(self, host_config: HostConfig) -> Runtime:
+        if not host_config.runtime:
+            return self._default_runtime
+        return find_runtime(host_config.runtime, self._config.runtimes, self._config.exec_root / "runtime")
+
+    # --- network ------------------------------------------------------------------------------------------------
+
+    async def _connect(
+        self, container: Container, run: Run, undo: UndoStack, timer: StepTimer, side: "_SideBySide"
+    ) -> None:
+        """Namespace, address and ports, where the container has a network of its own."""
+        mode = container.host_config.network_mode
+        if mode == "host" or mode.startswith("container:"):
+            return
+        path = self._config.exec_root / "netns" / run.id
+        with timer.step("network"):
+            if mode == "none" or container.config.network_disabled:
+                undo.push("netns", self._networks.remove_netns, path, residue=("netns", str(path)))
+                await self._networks.loopback_only(path)
+                side.run = replace(run, netns=str(path))
+                return
+            reserved = self._networks.reserve_ports(container)
+            try:
+                endpoint = await self._networks.attach(run.id, container, netns_path=path, reserved=reserved)
+            except BaseException:
+                reserved.close()
+                raise
+            undo.push("network", self._networks.detach, endpoint, residue=("network", run.id))
+            side.reserved = reserved
+            side.run = replace(run, netns=str(path), endpoint=endpoint)
+
+    def _netns_of(self, run: Run, joined: Joined) -> str:
+        return f"/proc/{live_run(joined.network).pid}/ns/net" if joined.network is not None else run.netns
+
+    # --- files --------------------------------------------------------------------------------------------------
+
+    def _write_etc_files(
+        self, container: Container, run: Run, joined: Joined, linked: list[LinkedContainer]
+    ) -> list[SpecMount]:
+        """hostname, hosts and resolv.conf, written for this run, or those of the container whose network it joins."""
+        owner = joined.network or container
+        paths = self._resources.paths(owner.id)
+        if owner is container:
+            write_etc_files(self._config, container, run.endpoint, linked, paths, self._networks.host_gateway)
+        files = {"/etc/resolv.conf": paths.resolv_conf, "/etc/hostname": paths.hostname, "/etc/hosts": paths.hosts}
+        taken = {point.destination for point in container.mounts}
+        return [
+            SpecMount(destination, "bind", str(path), ("rbind", "rprivate"))
+            for destination, path in files.items()
+            if destination not in taken
+        ]
+
+    def _make_working_directory(self, container: Container, tree: Rootfs) -> None:
+        if (directory := container.config.working_dir) and directory != "/":
+            tree.make_directory(directory)
+
+    def _make_shm(self, container: Container, joined: Joined, paths: RunPaths, undo: UndoStack) -> str:
+        """The directory to bind on /dev/shm; empty where the container has a private one, made by the runtime."""
+        mode = container.host_config.ipc_mode
+        if mode == "host":
+            return "/dev/shm"
+        if joined.ipc is not None:
+            return str(self._resources.paths(joined.ipc.id).shm)
+        if mode != "shareable":
+            return ""
+        paths.shm.mkdir(mode=0o1777)
+        undo.push("shm", self._resources.unmount_shm, container.id, residue=("shm", container.id))
+        size_bytes = container.host_config.shm_size or DEFAULT_SHM_BYTES
+        mounts.mount_tmpfs(paths.shm, f"nosuid,nodev,noexec,mode=1777,size={size_bytes}")
+        return str(paths.shm)
+
+    # --- what the runtime and the monitor are told ---------------------------------------------------------------
+
+    def _spec_inputs(
+        self,
+        container: Container,
+        run: Run,
+        rootfs: Path,
+        user: ProcessUser,
+        env: list[str],
+        all_mounts: list[SpecMount],
+        shm: str,
+        joined: Joined,
+    ) -> SpecInputs:
+        host_config = container.host_config
+        if wants_init(host_config) and not self._init_path:
+            raise errors.StartFailed("no init program on this host for --init: install tini, or give --init-path")
+        facts = self._facts.read(host_config)
+        without_raise = "CAP_SYS_RESOURCE" not in facts.capabilities
+        return SpecInputs(
+            container=container,
+            rootfs=str(rootfs),
+            user=user,
+            env=env,
+            hostname=container.config.hostname,
+            cgroup_path=run.cgroup,
+            mounts=all_mounts,
+            shm=shm,
+            netns=self._netns_of(run, joined),
+            ipc_namespace=f"/proc/{live_run(joined.ipc).pid}/ns/ipc" if joined.ipc is not None else "",
+            pid_namespace=f"/proc/{live_run(joined.pid).pid}/ns/pid" if joined.pid is not None else "",
+            held_capabilities=facts.capabilities,
+            devices=devices_of(host_config),
+            block_devices=block_numbers(host_config),
+            seccomp=self._seccomp.for_container(host_config, facts.capabilities),
+            init_path=self._init_path,
+            default_ulimits=self._config.default_ulimits or {},
+            hard_limits=facts.hard_limits,
+            oom_score_floor=facts.oom_score_adj if without_raise else None,
+        )
+
+    def _monitor_request(
+        self, container: Container, run: Run, runtime: Runtime, paths: RunPaths, reserved: ReservedPorts | None
+    ) -> MonitorRequest:
+        keeps_log = container.host_config.log_config.type != NO_LOG
+        return MonitorRequest(
+            container_id=container.id,
+            run_id=run.id,
+            name=container.name,
+            bundle=paths.bundle,
+            runtime=runtime,
+            log_path=paths.log if keeps_log else None,
+            terminal=container.config.tty,
+            open_stdin=container.config.open_stdin,
+            stdin_once=container.config.stdin_once,
+            inherit_fds=reserved.fds() if reserved is not None else (),
+        )
+
+
+class _SideBySide:
+    """What the network's side of the work leaves for the rest."""
+
+    run: Run | None = None
+    reserved: ReservedPorts | None = None
+
+
+def _find_user(container: Container, tree: Rootfs) -> ProcessUser:
+    return resolve_user(
+        container.config.user,
+        tree.read_text("/etc/passwd") or "",
+        tree.read_text("/etc/group") or "",
+        container.host_config.group_add,
+    )

@@ -1,0 +1,130 @@
+"""Trio-flavoured. Making a container: a record, its volumes, event ``create``. Nothing runs and nothing is mounted."""
+
+import secrets
+import socket
+import time
+from dataclasses import dataclass
+from random import SystemRandom
+
+import structlog
+import trio
+from msgspec.structs import replace
+
+from proad.engine.containers import refuse_taken_name
+from proad.engine.images import Images
+from proad.engine.lookup import event_attributes, find_container, named
+from proad.engine.mounting import Mounting
+from proad.engine.networks import Networks
+from proad.host.hostfacts import HostFactsReader
+from proad.model import errors
+from proad.model.container import Container
+from proad.model.createrequest import CreateRequest
+from proad.model.hostcheck import check_against_host, privilege_warnings
+from proad.model.hostconfig import ContainerConfig, HostConfig
+from proad.model.image import merge_config
+from proad.model.links import parse_link
+from proad.model.names import check_name, generate_name
+from proad.store.db import Store
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Created:
+    """The new container's id, and what the user should know of it."""
+
+    id: str
+    warnings: list[str]
+
+
+class Creator:
+    """Creates containers."""
+
+    def __init__(
+        self, store: Store, images: Images, mounting: Mounting, networks: Networks, facts: HostFactsReader
+    ) -> None:
+        self._store = store
+        self._images = images
+        self._mounting = mounting
+        self._networks = networks
+        self._facts = facts
+        self._random = SystemRandom()
+
+    async def create(self, name: str | None, request: CreateRequest) -> Created:
+        """Create a container from a request that is valid in itself.
+
+        Raises:
+            errors.NotFound: no such image, network or linked container.
+            errors.Conflict: the name is taken.
+            errors.InvalidParameter: what is asked contradicts the image or this host.
+        """
+        image = self._images.resolve(request.config.image)
+        host_config, warnings = self._check_host(request.host_config)
+        config = merge_config(image.config, request.config)
+        if not config.entrypoint and not config.cmd:
+            raise errors.InvalidParameter("no command specified")
+        container_id = secrets.token_hex(32)
+        self._check_links(host_config)
+        self._check_networks(host_config, request)
+        container = Container(
+            id=container_id,
+            name=self._choose_name(name),
+            created_ns=time.time_ns(),
+            image_id=image.id,
+            image_ref=request.config.image,
+            layers=image.chain_ids,
+            config=_with_hostname(config, host_config, container_id),
+            host_config=host_config,
+            networks=request.networks,
+        )
+        container = replace(
+            container, mounts=await self._mounting.register(container, lambda ref: find_container(self._store, ref))
+        )
+        try:
+            refuse_taken_name(self._store, container.name)  # somebody may have taken it while volumes were filled
+            with self._store.transaction() as tx:
+                tx.put_container(container)
+                tx.emit("container", "create", container.id, event_attributes(container))
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await self._mounting.unregister(container)
+            raise
+        return Created(container.id, warnings)
+
+    def _check_host(self, asked: HostConfig) -> tuple[HostConfig, list[str]]:
+        facts = self._facts.read(asked)
+        host_config, warnings = check_against_host(asked, facts)
+        warnings += privilege_warnings(host_config, facts)
+        for warning in warnings:
+            log.warning(warning)
+        return host_config, warnings
+
+    def _check_networks(self, host_config: HostConfig, request: CreateRequest) -> None:
+        """Every network that is named must exist; another container's may come and go until the start."""
+        mode = host_config.network_mode
+        known = {*self._networks.ids(), *self._networks.ids().values(), "", "default"}
+        for name in (mode, *request.networks):
+            if name not in known and not name.startswith("container:"):
+                raise errors.NotFound(f"network {name} not found")
+
+    def _choose_name(self, name: str | None) -> str:
+        if name:
+            chosen = check_name(name)
+            refuse_taken_name(self._store, chosen)
+            return chosen
+        return generate_name(lambda candidate: named(self._store, candidate) is not None, self._random)
+
+    def _check_links(self, host_config: HostConfig) -> None:
+        """Links name containers that exist; those of host networking mean nothing and are refused."""
+        for link in map(parse_link, host_config.links):
+            try:
+                find_container(self._store, link.source)
+            except errors.NotFound as error:
+                raise errors.InvalidParameter(f"could not get container for {link.source}: {error.message}") from error
+
+
+def _with_hostname(config: ContainerConfig, host_config: HostConfig, container_id: str) -> ContainerConfig:
+    """The host's name with the host's network or UTS namespace, else the short id where none is asked for."""
+    if host_config.network_mode == "host" or host_config.uts_mode == "host":
+        return replace(config, hostname=config.hostname or socket.gethostname())
+    return replace(config, hostname=config.hostname or container_id[:12])

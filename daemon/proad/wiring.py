@@ -1,0 +1,134 @@
+"""Trio-flavoured. Wiring: which part is given which, in one place, once."""
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import structlog
+import trio
+
+from proad.config import Config
+from proad.engine.acquire import Acquirer
+from proad.engine.containers import Containers
+from proad.engine.control import Control
+from proad.engine.create import Creator
+from proad.engine.dispose import Disposer
+from proad.engine.images import Images
+from proad.engine.locks import Locks
+from proad.engine.mounting import Mounting
+from proad.engine.networks import Networks
+from proad.engine.recover import Recovery
+from proad.engine.remove import Remover
+from proad.engine.resources import RunResources
+from proad.engine.roles import Roles
+from proad.engine.start import Starter
+from proad.engine.streams import Streams
+from proad.engine.supervise import Supervisor
+from proad.engine.system import System
+from proad.engine.volumes import Volumes
+from proad.engine.waiting import Waiters
+from proad.host.archive import Unpacker
+from proad.host.blobs import BlobStore
+from proad.host.cgroup import Cgroups, detect_layout
+from proad.host.conmon import Conmon
+from proad.host.firewall import Firewall
+from proad.host.hostfacts import HostFactsReader
+from proad.host.overlay import Overlay
+from proad.host.runtime import choose_runtime, known_runtimes
+from proad.host.seccomp import SeccompProfiles
+from proad.model import errors
+from proad.store.db import Store
+
+INIT_PROGRAMS = ("docker-init", "tini-static", "tini", "catatonit")
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/libexec/podman:/usr/lib/podman"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass
+class Engine:
+    """What the front door holds: the roles for the API, and what it drives itself."""
+
+    roles: Roles
+    store: Store
+    recovery: Recovery
+    supervisor: Supervisor
+
+    def reload(self, config: Config) -> None:
+        """Take over what a reload may change."""
+        self.roles = replace(self.roles, config=config)
+        self.store.journal.max_count = config.events_max_count
+        self.store.journal.max_age_s = config.events_max_age_s
+
+    async def stop_all_containers(self) -> None:
+        """Stop what runs, all at once, without restarts: the daemon is told to take its containers along."""
+        self.supervisor.draining = True
+        async with trio.open_nursery() as nursery:
+            for container in list(self.store.containers.values()):
+                if container.status.has_process:
+                    nursery.start_soon(self._stop_one, container.id)
+
+    async def _stop_one(self, container_id: str) -> None:
+        try:
+            await self.roles.control.stop(container_id)
+        except errors.NotModified:
+            log.debug("it had stopped already", container=container_id)
+        except errors.ProaError as error:
+            log.error("container not stopped", container=container_id, error=error.message)
+
+
+async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engine:
+    """Make all parts and give each what it needs.
+
+    ``nursery`` holds what goes on in the background: supervisors, delayed restarts, clean-up.
+
+    Raises:
+        errors.Unavailable: this host lacks something that no container can do without; the text says what.
+    """
+    layout = detect_layout()
+    choice = choose_runtime(config.default_runtime, config.runtimes, config.exec_root / "runtime", layout)
+    log.info("runtime chosen", runtime=choice.runtime.name, path=str(choice.runtime.path), reason=choice.reason)
+    conmon_path = shutil.which("conmon", path=SEARCH_PATH)
+    if conmon_path is None:
+        raise errors.Unavailable("conmon is not installed: it keeps containers alive without the daemon")
+    conmon = Conmon(Path(conmon_path))
+    cgroups = Cgroups(layout)
+    facts = HostFactsReader(layout, known_runtimes(config.runtimes), choice.runtime.name)
+    overlay = Overlay(config.data_root)
+    locks, waiters = Locks(), Waiters()
+    volumes = Volumes(config, store)
+    mounting = Mounting(config, store, volumes, overlay)
+    networks = Networks(config, store, Firewall(config.table, config.bridge), nursery)
+    await networks.open()
+    blobs = BlobStore(config.data_root)
+    await blobs.prepare()
+    images = Images(store, blobs, Unpacker())
+    streams = Streams(config, store)
+    resources = RunResources(config, store, overlay, mounting, networks, cgroups, nursery)
+    disposer = Disposer(config, store, waiters, overlay, volumes, resources)
+    supervisor = Supervisor(store, locks, waiters, resources, disposer, streams, cgroups, nursery)
+    init_path = config.init_path or next(filter(None, (shutil.which(p, path=SEARCH_PATH) for p in INIT_PROGRAMS)), "")
+    acquirer = Acquirer(config, store, overlay, mounting, networks, resources, facts, SeccompProfiles(), choice.runtime, init_path)
+    starter = Starter(
+        store, locks, waiters, facts, mounting, acquirer, resources, disposer, streams, conmon, supervisor, cgroups, nursery
+    )
+    supervisor.start_again = starter.start_again
+    control = Control(store, locks, waiters, cgroups, streams, starter)
+    recovery = Recovery(
+        config, store, locks, resources, disposer, supervisor, starter, streams, conmon, cgroups, overlay, networks,
+        images, volumes, nursery,
+    )  # fmt: skip
+    roles = Roles(
+        config=config,
+        containers=Containers(config, store, locks, waiters, images, overlay, cgroups, facts),
+        creator=Creator(store, images, mounting, networks, facts),
+        starter=starter,
+        control=control,
+        remover=Remover(store, locks, control, disposer, overlay),
+        streams=streams,
+        images=images,
+        volumes=volumes,
+        networks=networks,
+        system=System(config, store, layout, choice.runtime, monitor=conmon_path, init=init_path),
+    )
+    return Engine(roles, store, recovery, supervisor)
