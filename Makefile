@@ -13,16 +13,16 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: deps venv ## run a container on a private daemon, and show what there is to see
+demo: preflight deps venv ## run a container on a private daemon, and show what there is to see
 	@scripts/demo.sh
 
 .PHONY: test
-test: deps-test venv check ## check everything, then run all tests (needs root)
+test: preflight deps-test venv check ## check everything, then run all tests (needs root)
 	@scripts/cgroups.sh
 	@PATH="$(CURDIR)/.tools:$$PATH" $(VENV)/python -m pytest -m "not soak" $(PYTEST_ARGS)
 
 .PHONY: soak
-soak: deps-test venv ## the long runs that `make test` leaves out (needs root)
+soak: preflight deps-test venv ## the long runs that `make test` leaves out (needs root)
 	@scripts/cgroups.sh
 	@PATH="$(CURDIR)/.tools:$$PATH" $(VENV)/python -m pytest -m soak --timeout 3600 $(PYTEST_ARGS)
 
@@ -38,10 +38,14 @@ format: venv ## let ruff mend what it can
 	@$(VENV)/ruff format
 
 .PHONY: bench
-bench: deps-test venv ## measure proa; PEER=unix:///path beside it, JSON=file for a machine to read (needs root)
+bench: preflight deps-test venv ## measure proa; PEER=unix:///path beside it, JSON=file for a machine to read (needs root)
 	@scripts/cgroups.sh
 	@PATH="$(CURDIR)/.tools:$$PATH" $(VENV)/python -m tests.bench \
 		$(if $(PEER),--peer "$(PEER)") $(if $(JSON),--json "$(JSON)") $(BENCH_ARGS)
+
+.PHONY: preflight
+preflight:
+	@scripts/preflight.sh $(firstword $(MAKECMDGOALS))
 
 .PHONY: deps
 deps: ## install the Debian packages that the engine needs (needs root if any is missing)

@@ -27,23 +27,23 @@ if [ ! -x "$target/bin/python" ]; then
         "on Debian: apt-get install python3-venv"
 fi
 
-step "Installing the locked Python packages"
-pip=("$target/bin/python" -m pip --disable-pip-version-check install --quiet)
-"${pip[@]}" --require-hashes -r requirements.lock || fail "could not install the Python packages"
+step "Installing $(grep -c == requirements.lock) locked Python packages (a minute or so the first time)"
+pip=("$target/bin/python" -m pip --disable-pip-version-check install --progress-bar off)
+quietly "${pip[@]}" --require-hashes -r requirements.lock || fail "could not install the Python packages"
 
 step "Installing proa"
 # Built from a copy: setuptools would leave its build directory in the checkout, and pick up what lies in an old one.
 source=$(mktemp -d)
 trap 'rm -rf "$source"' EXIT
 cp -r pyproject.toml README.md LICENSE daemon client "$source"
-"${pip[@]}" --no-deps --no-build-isolation --force-reinstall "$source" || fail "could not install proa"
+quietly "${pip[@]}" --no-deps --no-build-isolation --force-reinstall "$source" || fail "could not install proa"
 if [ -n "$destdir" ]; then
     # Scripts name their interpreter by its path, which is another one once the tree is where it belongs.
     grep -rlIF "$target" "$target/bin" "$target/pyvenv.cfg" | xargs -r sed -i "s|$target|$prefix|g"
     find "$target" -name __pycache__ -type d -prune -exec rm -rf {} +
 fi
 
-step "Installing units, commands and completion"
+step "Installing units and commands"
 units=$destdir/etc/systemd/system
 install -d "$units" "$destdir/usr/local/bin" "$destdir/etc/sysusers.d" "$destdir/etc/tmpfiles.d"
 for unit in proad.service proad.socket; do

@@ -18,11 +18,11 @@ if [ ! -x .venv/bin/python ] || ! .venv/bin/python -c '' 2>/dev/null; then
         "on Debian: apt-get install python3-venv"
 fi
 
-step "Installing the locked Python packages"
-pip=(.venv/bin/python -m pip --disable-pip-version-check install --quiet)
-"${pip[@]}" --require-hashes -r requirements-dev.lock ||
+step "Installing $(grep -c == requirements-dev.lock) locked Python packages (a minute or so the first time)"
+pip=(.venv/bin/python -m pip --disable-pip-version-check install --progress-bar off)
+quietly "${pip[@]}" --require-hashes -r requirements-dev.lock ||
     fail "could not install the Python packages" "pip's own words are above; is a package index reachable?"
 
 step "Installing proa from this checkout"
-"${pip[@]}" --no-deps --no-build-isolation --editable . || fail "could not install this checkout"
+quietly "${pip[@]}" --no-deps --no-build-isolation --editable . || fail "could not install this checkout"
 printf '%s\n' "$wanted" >"$stamp"
