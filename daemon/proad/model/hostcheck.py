@@ -101,6 +101,8 @@ def _memory(resources: R, facts: HostFacts, warnings: list[str]) -> R:
         raise errors.InvalidParameter(
             "Minimum memoryswap limit should be larger than memory limit, see usage"
         )
+    if resources.memory_swappiness == -1:  # how clients say that they do not ask for any
+        resources = replace(resources, memory_swappiness=None)
     if resources.memory_swappiness is not None and not facts.can_set_swappiness:
         warnings.append(_UNSUPPORTED.format("memory swappiness", "Memory swappiness"))
         resources = replace(resources, memory_swappiness=None)

@@ -49,7 +49,7 @@ def _check_memory(resources: Resources) -> None:
             "Minimum memoryswap limit should be larger than memory limit, see usage"
         )
     swappiness = resources.memory_swappiness
-    if swappiness is not None and not 0 <= swappiness <= 100:
+    if swappiness is not None and not -1 <= swappiness <= 100:  # -1 is how clients say "not asked for"
         raise errors.InvalidParameter(f"Invalid value: {swappiness}, valid memory swappiness range is 0-100")
     if 0 < resources.kernel_memory < MIN_MEMORY_BYTES:
         raise errors.InvalidParameter("Minimum kernel memory limit allowed is 6MB")
