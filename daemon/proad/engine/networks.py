@@ -185,6 +185,7 @@ class Networks:
             mac_address=endpoint.mac_address,
             address=IPv4Interface(f"{endpoint.address}/{endpoint.prefix_length}"),
             gateway=IPv4Address(endpoint.gateway),
+            hairpin=bool(endpoint.ports),
         )
 
     def _give_back(self, endpoint: Endpoint) -> None:

@@ -53,6 +53,8 @@ class Veth:
     mac_address: str
     address: IPv4Interface
     gateway: IPv4Address
+    hairpin: bool = False
+    """Whether the bridge may send a packet back to the port it came from; see :func:`_hairpin`."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def _create_veth(veth: Veth) -> None:
     with NetlinkSocket(socket.NETLINK_ROUTE) as host:
         netns.unshare_into(veth.netns)
         try:
-            host.change([_veth_pair(veth, bridge)])
+            host.change([_veth_pair(veth, bridge), *([_hairpin(veth)] if veth.hairpin else [])])
             with NetlinkSocket(socket.NETLINK_ROUTE) as inside:
                 inside.change(_configuration(veth, index_of(CONTAINER_INTERFACE)))
         except BaseException:
@@ -133,6 +135,20 @@ def _veth_pair(veth: Veth, bridge: int) -> Request:
     }
     what = f"create the veth pair {veth.host_interface} on bridge {veth.bridge}"
     return encode(what, RTM_NEWLINK, CREATE, ifinfmsg, fields)
+
+
+def _hairpin(veth: Veth) -> Request:
+    """A container that reaches itself by a port it publishes needs this where br_netfilter is loaded.
+
+    Then the packet's address is translated while it passes the bridge, which does not take it up to the
+    host's routing any more but back to where it came from.
+    """
+    slave = [
+        ("IFLA_INFO_SLAVE_KIND", "bridge"),
+        ("IFLA_INFO_SLAVE_DATA", {"attrs": [("IFLA_BRPORT_MODE", 1)]}),
+    ]
+    fields = {"attrs": [("IFLA_IFNAME", veth.host_interface), ("IFLA_LINKINFO", {"attrs": slave})]}
+    return encode(f"set hairpin mode of {veth.host_interface}", RTM_NEWLINK, CHANGE, ifinfmsg, fields)
 
 
 def _configuration(veth: Veth, index: int) -> list[Request]:

@@ -1,0 +1,504 @@
+"""The default bridge for real: namespaces, nftables and packets, with network namespaces as other hosts."""
+
+import dataclasses
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator
+from ipaddress import IPv4Interface
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from msgspec.structs import replace
+
+from proad.config import AddressPool, Config
+from proad.engine.networks import Networks
+from proad.host import netlink, netns
+from proad.host.firewall import Firewall
+from proad.model import errors
+from proad.model.container import Container, Run, Status
+from proad.model.hostconfig import ContainerConfig, HostConfig, PortBinding
+from proad.model.network import Endpoint, EndpointSettings, interface_name, is_interface_name
+from proad.store.db import open_store
+
+from .netlab import Lab, ask, client, inside, is_reachable, serving, unique_name
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+POOL = AddressPool("10.212.0.0/16", 24)
+
+
+class Site:
+    """A daemon's networking with a bridge, table and directories of its own; driven from plain functions."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix="proa-net-"))
+        name = unique_name("pt")
+        given: dict[str, Any] = {"bridge": name, "table": name, "default_address_pools": (POOL,), **settings}
+        self.config = Config(hosts=(), data_root=self.root / "data", exec_root=self.root / "run", **given)
+        self.config.data_root.mkdir()
+        self.store = open_store(
+            self.config.data_root / "state.db", events_max_count=1000, events_max_age_s=3600
+        )
+        self.firewall = Firewall(self.config.table, self.config.bridge)
+        self.runs: list[Run] = []
+
+    def run(self, work: Callable[[Networks], Coroutine[Any, Any, Any]]) -> Any:
+        """Run ``work`` with the networks as a daemon that has just been started finds them."""
+
+        async def main() -> Any:
+            async with trio.open_nursery() as nursery:
+                networks = Networks(
+                    self.config, self.store, Firewall(self.config.table, self.config.bridge), nursery
+                )
+                await networks.open()
+                networks.adopt(self.runs)
+                result = await work(networks)
+                nursery.cancel_scope.cancel()
+            return result
+
+        try:
+            return trio.run(main)
+        except BaseExceptionGroup as group:
+            raise unwrap(group) from group
+
+    def attach(self, **host_config: Any) -> Endpoint:
+        endpoint = self.run(lambda networks: start(networks, self, container(**host_config)))
+        assert isinstance(endpoint, Endpoint)
+        return endpoint
+
+    def detach(self, endpoint: Endpoint) -> None:
+        self.runs = [run for run in self.runs if run.endpoint != endpoint]
+        self.run(lambda networks: networks.detach(endpoint))
+
+    def close(self) -> None:
+        for path in netns.kept(self.config.exec_root / "netns"):
+            netns.remove(path)
+        netlink.delete_links(
+            [*filter(is_interface_name, netlink.ports_of(self.config.bridge)), self.config.bridge]
+        )
+        self.firewall.delete()
+        self.store.close()
+        shutil.rmtree(self.root)
+
+
+def unwrap(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def container(name: str = "web", mac: str = "", **host_config: Any) -> Container:
+    return Container(
+        id=os.urandom(32).hex(),
+        name=name,
+        created_ns=0,
+        image_id="",
+        image_ref="",
+        layers=(),
+        config=ContainerConfig(),
+        host_config=HostConfig(**host_config),
+        networks={"bridge": EndpointSettings(mac_address=mac)} if mac else {},
+    )
+
+
+async def start(networks: Networks, site: Site, who: Container) -> Endpoint:
+    """Attach as a start does; no monitor is there to keep the ports' sockets, so they are closed."""
+    run_id = os.urandom(16).hex()
+    with networks.reserve_ports(who) as reserved:
+        path = site.config.exec_root / "netns" / run_id
+        endpoint = await networks.attach(run_id, who, netns_path=path, reserved=reserved)
+    site.runs.append(Run(id=run_id, begun_ns=0, netns=str(path), endpoint=endpoint))
+    return endpoint
+
+
+def publishing(port: str, host_port: str = "", host_ip: str = "") -> dict[str, tuple[PortBinding, ...]]:
+    return {port: (PortBinding(host_ip=host_ip, host_port=host_port),)}
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    made = Site()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab() as made:
+        yield made
+
+
+# --- endpoints ------------------------------------------------------------------------------------------
+
+
+def test_an_endpoint_has_address_route_loopback_and_the_mac_of_its_address(site: Site) -> None:
+    endpoint = site.attach()
+    assert (endpoint.address, endpoint.prefix_length, endpoint.gateway) == ("10.212.0.2", 24, "10.212.0.1")
+    assert endpoint.mac_address == "02:42:0a:d4:00:02"
+    link = inside(endpoint.netns, lambda: netlink.find_link("eth0"))
+    assert link is not None
+    assert link.is_up
+    assert link.addresses == (IPv4Interface("10.212.0.2/24"),)
+    loopback = inside(endpoint.netns, lambda: netlink.find_link("lo"))
+    assert loopback is not None
+    assert loopback.is_up
+    with serving(endpoint.netns, "tcp", 80):
+        assert ask(None, "tcp", endpoint.address, 80) == endpoint.gateway
+    assert endpoint.mac_address in Path("/proc/net/arp").read_text()
+
+
+def test_a_fixed_mac_address_is_honoured(site: Site) -> None:
+    endpoint = site.run(lambda networks: start(networks, site, container(mac="92:D0:C6:0A:29:33")))
+    assert endpoint.mac_address == "92:d0:c6:0a:29:33"
+    with serving(endpoint.netns, "tcp", 80):
+        ask(None, "tcp", endpoint.address, 80)
+    assert endpoint.mac_address in Path("/proc/net/arp").read_text()
+    with pytest.raises(errors.InvalidParameter, match="invalid MAC address"):
+        site.run(lambda networks: start(networks, site, container(mac="92:d0")))
+
+
+def test_containers_reach_each_other_and_addresses_rest_after_use(site: Site) -> None:
+    async def three(networks: Networks) -> None:
+        first, second = [await start(networks, site, container()) for _ in range(2)]
+        with serving(first.netns, "tcp", 80):
+            assert ask(second.netns, "tcp", first.address, 80) == second.address
+        await networks.detach(first)
+        third = await start(networks, site, container())
+        assert [e.address for e in (first, second, third)] == ["10.212.0.2", "10.212.0.3", "10.212.0.4"]
+
+    site.run(three)
+
+
+def test_detach_takes_everything_and_may_come_twice(site: Site) -> None:
+    endpoint = site.attach(port_bindings=publishing("80/tcp", "18080"))
+
+    async def detach_twice(networks: Networks) -> None:
+        await networks.detach(endpoint)
+        await networks.detach(endpoint)
+        while netlink.ports_of(site.config.bridge):
+            await trio.sleep(0.01)
+
+    site.run(detach_twice)
+    assert not Path(endpoint.netns).exists()
+    assert endpoint.netns not in Path("/proc/self/mountinfo").read_text()
+    assert not opened(site).published
+
+
+def test_a_namespace_that_somebody_still_holds_loses_its_interface(site: Site) -> None:
+    endpoint = site.attach()
+    held = os.open(endpoint.netns, os.O_RDONLY)
+    try:
+
+        async def detach(networks: Networks) -> None:
+            await networks.detach(endpoint)
+            with trio.fail_after(10):
+                while netlink.ports_of(site.config.bridge):
+                    await trio.sleep(0.05)
+
+        site.run(detach)
+    finally:
+        os.close(held)
+
+
+def test_a_failed_attachment_leaves_nothing(site: Site) -> None:
+    who = container(port_bindings=publishing("80/tcp", "18081"))
+    site.attach()
+    taken = site.runs[0].id[:11]
+
+    async def attach_with_the_same_interface(networks: Networks) -> None:
+        path = site.config.exec_root / "netns" / (taken + "ffff")
+        with (
+            networks.reserve_ports(who) as reserved,
+            pytest.raises(errors.System, match="create the veth pair"),
+        ):
+            await networks.attach(path.name, who, netns_path=path, reserved=reserved)
+        assert not path.exists()
+        assert str(path) not in Path("/proc/self/mountinfo").read_text()
+
+    site.run(attach_with_the_same_interface)
+    assert not opened(site).published
+
+
+def test_none_has_loopback_only(site: Site) -> None:
+    path = site.config.exec_root / "netns" / "alone"
+
+    async def make(networks: Networks) -> None:
+        await networks.loopback_only(path)
+
+    site.run(make)
+    names = inside(path, lambda: {line.split(":")[0].strip() for line in proc_net_dev()})
+    assert "lo" in names
+    assert "eth0" not in names
+    with serving(path, "tcp", 80):
+        assert ask(path, "tcp", "127.0.0.1", 80) == "127.0.0.1"
+    site.run(remove_twice(path))
+    assert not path.exists()
+
+
+def remove_twice(path: Path) -> Callable[[Networks], Coroutine[Any, Any, None]]:
+    async def remove(networks: Networks) -> None:
+        networks.remove_netns(path)
+        networks.remove_netns(str(path))
+
+    return remove
+
+
+def proc_net_dev() -> list[str]:
+    return Path("/proc/thread-self/net/dev").read_text().splitlines()[2:]
+
+
+def opened(site: Site) -> Firewall:
+    """A firewall that has read the kernel's maps just now."""
+    link = netlink.find_link(site.config.bridge)
+    assert link is not None
+    firewall = Firewall(site.config.table, site.config.bridge)
+    firewall.open(link.addresses[0].network)
+    return firewall
+
+
+# --- published ports ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_a_published_port_answers_host_neighbours_and_containers(site: Site, lab: Lab, protocol: str) -> None:
+    neighbour = lab.host("neighbour")
+    server = site.attach(port_bindings=publishing(f"80/{protocol}", "18080"))
+    other = site.attach()
+    with serving(server.netns, protocol, 80):
+        assert ask(None, protocol, "127.0.0.1", 18080) == server.gateway
+        assert is_reachable(None, protocol, lab.address, 18080)
+        assert is_reachable(None, protocol, server.gateway, 18080)
+        assert ask(neighbour.netns, protocol, lab.address, 18080) == neighbour.address
+        assert is_reachable(other.netns, protocol, lab.address, 18080), "another container"
+        assert is_reachable(other.netns, protocol, server.gateway, 18080), "another container by the gateway"
+        assert is_reachable(server.netns, protocol, lab.address, 18080), "the container itself (hairpin)"
+    site.detach(server)
+    assert not is_reachable(neighbour.netns, protocol, lab.address, 18080)
+
+
+def test_a_port_bound_to_one_address_answers_there_only(site: Site, lab: Lab) -> None:
+    neighbour = lab.host("neighbour")
+    server = site.attach(
+        port_bindings={
+            "80/tcp": (
+                PortBinding(host_ip="127.0.0.1", host_port="18082"),
+                PortBinding(host_ip=lab.address, host_port="18083"),
+            )
+        }
+    )
+    with serving(server.netns, "tcp", 80):
+        assert is_reachable(None, "tcp", "127.0.0.1", 18082)
+        assert not is_reachable(None, "tcp", lab.address, 18082)
+        assert not is_reachable(neighbour.netns, "tcp", lab.address, 18082)
+        assert is_reachable(neighbour.netns, "tcp", lab.address, 18083)
+        assert not is_reachable(None, "tcp", "127.0.0.1", 18083)
+
+
+def test_a_neighbour_cannot_reach_what_is_published_on_127_0_0_1(site: Site, lab: Lab) -> None:
+    neighbour = lab.host("neighbour")
+    server = site.attach(port_bindings=publishing("80/tcp", "18084", "127.0.0.1"))
+
+    def send_loopback_out() -> None:
+        Path("/proc/sys/net/ipv4/conf/eth0/route_localnet").write_text("1")
+        Path("/proc/sys/net/ipv4/conf/all/route_localnet").write_text("1")
+        link = netlink.find_link("lo")
+        assert link is not None
+        netlink.configure_bridge("lo", drop=link.addresses)
+
+    inside(neighbour.netns, send_loopback_out)
+    with serving(server.netns, "tcp", 80):
+        assert is_reachable(None, "tcp", "127.0.0.1", 18084)
+        assert not is_reachable(neighbour.netns, "tcp", "127.0.0.1", 18084)
+
+
+def test_containers_cannot_reach_services_on_the_hosts_loopback(site: Site) -> None:
+    guest = site.attach()
+
+    def send_loopback_out() -> None:
+        Path("/proc/sys/net/ipv4/conf/all/route_localnet").write_text("1")
+        link = netlink.find_link("lo")
+        assert link is not None
+        netlink.configure_bridge("lo", drop=link.addresses)
+
+    inside(guest.netns, send_loopback_out)
+    with serving(None, "tcp", 18085, "127.0.0.1"):
+        assert not is_reachable(guest.netns, "tcp", "127.0.0.1", 18085)
+
+
+def test_an_unpublished_port_is_not_reachable_by_routing(site: Site, lab: Lab) -> None:
+    neighbour = lab.host("neighbour")
+    server = site.attach(port_bindings=publishing("80/tcp", "18086"))
+    with serving(server.netns, "tcp", 80), serving(server.netns, "tcp", 81):
+        assert is_reachable(neighbour.netns, "tcp", lab.address, 18086)
+        assert not is_reachable(neighbour.netns, "tcp", server.address, 81)
+        assert not is_reachable(neighbour.netns, "tcp", server.address, 80), (
+            "published, but not by this address"
+        )
+
+
+def test_what_containers_send_out_has_the_hosts_address(site: Site, lab: Lab) -> None:
+    neighbour = lab.host("neighbour")
+    guest = site.attach()
+    with serving(neighbour.netns, "tcp", 80):
+        assert ask(guest.netns, "tcp", neighbour.address, 80) == lab.address
+
+
+def test_two_bridges_reach_each_other_by_published_ports_only(site: Site, lab: Lab) -> None:
+    second = Site(default_address_pools=(AddressPool("10.213.0.0/16", 24),))
+    try:
+        here, there = site.attach(), second.attach(port_bindings=publishing("80/tcp", "18087"))
+        with serving(there.netns, "tcp", 80):
+            assert not is_reachable(here.netns, "tcp", there.address, 80)
+            assert is_reachable(here.netns, "tcp", lab.address, 18087)
+    finally:
+        second.close()
+
+
+def test_a_udp_client_that_keeps_sending_follows_the_published_port(site: Site, lab: Lab) -> None:
+    """It is one flow to the kernel; each change of where the port leads must make it forget the flow."""
+    neighbour = lab.host("neighbour")
+    with client(neighbour.netns, "udp") as asking:
+        asking.settimeout(0.2)
+
+        def answered() -> bool:
+            asking.sendto(b"?", (lab.address, 18088))
+            try:
+                return asking.recv(100) != b""
+            except OSError:
+                return False
+
+        assert not answered()
+
+        async def publish_and_serve(networks: Networks) -> None:
+            first = await start(networks, site, container(port_bindings=publishing("80/udp", "18088")))
+            with serving(first.netns, "udp", 80):
+                await eventually(answered)
+            await networks.detach(first)
+            site.runs.clear()
+            second = await start(networks, site, container(port_bindings=publishing("80/udp", "18088")))
+            assert second.address != first.address
+            with serving(second.netns, "udp", 80):
+                await eventually(answered)
+
+        site.run(publish_and_serve)
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    with trio.fail_after(10):
+        while not await trio.to_thread.run_sync(holds):
+            await trio.sleep(0.02)
+
+
+def test_a_taken_port_is_refused_in_dockers_words(site: Site) -> None:
+    site.attach(port_bindings=publishing("80/tcp", "18089"))
+
+    async def again(networks: Networks) -> None:
+        with pytest.raises(errors.StartFailed) as caught:
+            networks.reserve_ports(container("second", port_bindings=publishing("80/tcp", "18089")))
+        text = caught.value.message
+        assert text.startswith("driver failed programming external connectivity on endpoint second (")
+        assert text.endswith("): Bind for 0.0.0.0:18089 failed: port is already allocated")
+
+    site.run(again)
+
+
+# --- recovery -------------------------------------------------------------------------------------------
+
+
+def test_an_address_pool_is_chosen_around_the_hosts_routes() -> None:
+    with Lab() as lab:
+        site = Site(default_address_pools=(AddressPool("10.211.76.0/22", 24),))
+        try:
+            endpoint = site.attach()
+            assert str(lab.gateway.network) == "10.211.77.0/24"
+            assert endpoint.gateway == "10.211.76.1"
+            second = Site(default_address_pools=site.config.default_address_pools)
+            try:
+                assert second.attach().gateway == "10.211.78.1"
+            finally:
+                second.close()
+        finally:
+            site.close()
+
+
+def test_a_restarted_daemon_adopts_bridge_table_and_traffic(site: Site, lab: Lab) -> None:
+    neighbour = lab.host("neighbour")
+    server = site.attach(port_bindings=publishing("80/tcp", "18090"))
+    before = netlink.find_link(site.config.bridge)
+    with serving(server.netns, "tcp", 80), client(neighbour.netns, "tcp") as connection:
+        connection.connect((lab.address, 18090))
+        site.run(lambda networks: networks.recover(lambda: site.runs))
+        assert netlink.find_link(site.config.bridge) == before
+        assert connection.recv(100).decode() == neighbour.address
+        assert is_reachable(neighbour.netns, "tcp", lab.address, 18090)
+    assert site.attach().address != server.address
+
+
+def test_recovery_frees_what_nobody_owns_and_nothing_else(site: Site) -> None:
+    kept = site.attach(port_bindings=publishing("80/tcp", "18091"))
+    left = site.attach(port_bindings=publishing("80/tcp", "18092"))
+    site.runs = [run for run in site.runs if run.endpoint == kept]
+    orphan = site.config.exec_root / "netns" / "orphan"
+    orphan.touch()
+
+    site.run(lambda networks: networks.recover(lambda: site.runs))
+
+    assert netns.kept(site.config.exec_root / "netns") == {Path(kept.netns)}
+    assert netlink.ports_of(site.config.bridge) == {kept.host_interface}
+    assert {source.port for source in opened(site).published} == {18091}
+    assert left.netns not in Path("/proc/self/mountinfo").read_text()
+
+
+def test_recovery_spares_a_start_that_is_under_way(site: Site) -> None:
+    """Its record has a run id and no endpoint yet."""
+    endpoint = site.attach()
+    under_way = [replace(run, endpoint=None, netns="") for run in site.runs]
+    site.runs = []
+    site.run(lambda networks: networks.recover(lambda: under_way))
+    assert Path(endpoint.netns).exists()
+    assert netlink.ports_of(site.config.bridge) == {interface_name(under_way[0].id)}
+
+
+def test_recovery_mends_what_others_tore_down(site: Site, lab: Lab) -> None:
+    neighbour = lab.host("neighbour")
+    server = site.attach(port_bindings=publishing("80/tcp", "18093"))
+    site.firewall.delete()
+    netlink.delete_links([site.config.bridge])
+
+    def put_records() -> None:
+        with site.store.transaction() as tx:
+            who = container(port_bindings=publishing("80/tcp", "18093"))
+            tx.put_container(replace(who, status=Status.RUNNING, run=site.runs[0]))
+
+    put_records()
+    site.run(lambda networks: networks.recover(lambda: site.runs))
+    with serving(server.netns, "tcp", 80):
+        assert is_reachable(neighbour.netns, "tcp", lab.address, 18093)
+
+
+def test_a_changed_bip_waits_until_the_bridge_is_free(site: Site) -> None:
+    endpoint = site.attach()
+    site.config = dataclasses.replace(site.config, bip="10.214.0.1/24")
+    assert site.attach().gateway == "10.212.0.1"
+    for run in list(site.runs):
+        assert run.endpoint is not None
+        site.detach(run.endpoint)
+    netlink.delete_links(filter(is_interface_name, netlink.ports_of(site.config.bridge)))
+    assert site.attach().gateway == "10.214.0.1"
+    assert endpoint.gateway == "10.212.0.1"
+
+
+def test_a_name_that_is_no_bridges_is_refused(site: Site, lab: Lab) -> None:
+    name = lab.host("neighbour").interface
+    mine = site.config
+    site.config = dataclasses.replace(mine, bridge=name)
+    try:
+        with pytest.raises(errors.Unavailable, match="no bridge"):
+            site.attach()
+    finally:
+        site.config = mine
