@@ -307,7 +307,7 @@ def test_decompression_bomb_ends_where_the_disk_would(tmp_path: Path) -> None:
 def test_million_entries_end_in_a_clear_error(target: Path) -> None:
     buffer = io.BytesIO()
     with gzip.open(buffer, "wb", compresslevel=1) as packed:
-        one = make_tar([Item("x")])[:512]
+        one = make_tar([directory("x")])[:512]
         for _ in range(1000):
             packed.write(one * 1000)
     with pytest.raises(errors.InvalidParameter, match="more than 500000 entries"):

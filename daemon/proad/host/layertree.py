@@ -264,14 +264,17 @@ def clean_name(name: str, what: str = "") -> list[str]:
     Raises:
         Refused: the name is absolute, climbs, or is too long to be a path.
     """
-    what = what or f'entry "{_shown(name)}"'
-    if name.startswith("/"):
-        raise Refused(f"{what} has an absolute name")
+    problem = ""
     parts = [part for part in name.split("/") if part not in ("", ".")]
-    if ".." in parts:
-        raise Refused(f'{what} leads out of its directory by ".."')
-    if len(parts) > MAX_DEPTH or len(os.fsencode(name)) > MAX_NAME_BYTES:
-        raise Refused(f"{what} has a name that is too long")
+    if name.startswith("/"):
+        problem = "has an absolute name"
+    elif ".." in parts:
+        problem = 'leads out of its directory by ".."'
+    elif len(parts) > MAX_DEPTH or len(os.fsencode(name)) > MAX_NAME_BYTES:
+        problem = "has a name that is too long"
+    if problem:
+        described = what or f'entry "{_shown(name)}"'
+        raise Refused(f"{described} {problem}")
     return parts
 
 
