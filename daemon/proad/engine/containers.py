@@ -31,8 +31,8 @@ from proad.store.db import Store
 PS_TIMEOUT_S = 20.0
 _SAFE_PS_ARGS = re.compile(r"[A-Za-z0-9 ,=:%_+.\-]*")
 
-Row = list[str]
-Rows = list[Row]
+Texts = list[str]
+Rows = list[Texts]
 
 log = structlog.get_logger(__name__)
 
@@ -119,7 +119,7 @@ class Containers:
         image = self._store.images.get(container.image_id)
         return writable, writable + (image.size_bytes if image else 0)
 
-    async def top(self, ref: str, ps_args: str) -> tuple[Row, Rows]:
+    async def top(self, ref: str, ps_args: str) -> tuple[Texts, Rows]:
         """What ``ps`` says of its processes: the titles, and a row for each.
 
         Raises:
@@ -163,7 +163,7 @@ class Containers:
                 tx.put_container(renamed)
                 tx.emit("container", "rename", container.id, event_attributes(renamed, oldName=f"/{container.name}"))
 
-    async def update(self, ref: str, request: UpdateRequest) -> Row:
+    async def update(self, ref: str, request: UpdateRequest) -> Texts:
         """Change limits and restart policy, of a running one at once; returns warnings. Event ``update``.
 
         Raises:
