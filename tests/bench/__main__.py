@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -20,8 +21,10 @@ from typing import Any
 from tests.bench import experiments
 from tests.bench.engines import Engine, private_proad, running_peer
 from tests.bench.experiments import Samples
+from tests.bench.http import Refused
 from tests.bench.report import as_json, as_text, merge
 
+FAILURES = (Refused, RuntimeError, OSError, subprocess.SubprocessError)
 Experiment = Callable[[Engine], Samples]
 
 
@@ -45,17 +48,26 @@ def plan(scale: float) -> list[tuple[str, int, Experiment]]:
     ]
 
 
-def measure(engines: list[Engine], only: str, scale: float) -> dict[str, Samples]:
+def measure(engines: list[Engine], only: str, scale: float, failed: list[str]) -> dict[str, Samples]:
+    """Run the plan; a measurement that fails is named in ``failed`` and the others go on."""
     measured: dict[str, Samples] = {engine.name: {} for engine in engines}
     for name, laps, experiment in plan(scale):
         if only and only not in name:
             continue
         began = time.monotonic()
         print(f"measuring {name} ", end="", file=sys.stderr, flush=True)
-        for _ in range(laps):
+        try:
+            for _ in range(laps):
+                for engine in engines:
+                    measured[engine.name] = merge([measured[engine.name], experiment(engine)])
+                    print(".", end="", file=sys.stderr, flush=True)
+        except FAILURES as error:
+            print(f" failed: {error}", file=sys.stderr)
+            failed.append(name)
             for engine in engines:
-                measured[engine.name] = merge([measured[engine.name], experiment(engine)])
-                print(".", end="", file=sys.stderr, flush=True)
+                engine.clean()
+                engine.prepare()
+            continue
         print(f" {time.monotonic() - began:.1f} s", file=sys.stderr)
     return measured
 
@@ -106,11 +118,13 @@ def main() -> int:
     options = parser.parse_args()
     if os.geteuid() != 0:
         parser.error("needs root, as the engines do")
+    failed: list[str] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with ExitStack() as stack:
         engines = [] if options.no_proa else [stack.enter_context(private_proad())]
         engines += [stack.enter_context(running_peer(url)) for url in options.peer]
         facts = machine_facts(engines)
-        measured = measure(engines, options.only, options.scale)
+        measured = measure(engines, options.only, options.scale, failed)
     machine, versions = facts["machine"], facts["versions"]
     print(f"\n{machine['cpus']} × {machine['cpu']}, {machine['memory_gib']} GiB, {machine['system']}, "
           f"Linux {machine['kernel']}, load {machine['load']:.2f} at the beginning")  # fmt: skip
@@ -120,7 +134,9 @@ def main() -> int:
     print(as_text(measured))
     if options.json:
         options.json.write_text(json.dumps(as_json(measured, facts), indent=2) + "\n")
-    return 0
+    if failed:
+        print(f"\nnot measured, for the errors above: {', '.join(failed)}")
+    return int(bool(failed))
 
 
 if __name__ == "__main__":

@@ -86,6 +86,10 @@ class Proad:
     def config(self) -> Config:
         return load(dict(self._flags))
 
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     def start(self) -> float:
         """Exec the daemon; return the seconds until it answered a list of its containers."""
         command = [str(Path(sys.executable).with_name("proad")), "--host", f"unix://{self.socket}"]
@@ -144,6 +148,8 @@ def private_proad() -> Iterator[Engine]:
         try:
             yield engine
         finally:
+            if not proad.is_running:  # only a daemon knows how to take containers down
+                proad.start()
             engine.clean()
     finally:
         proad.stop()
