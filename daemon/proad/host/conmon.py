@@ -31,7 +31,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from proad.host.process import Child, ProcessHandle, ProcessId, end, read_memfd, reap, spawn, wait_pidfd
+from proad.host.process import Child, ProcessHandle, ProcessId, end, read_memfd, reap, spawn
 from proad.host.runtime import SEARCH_PATH, Runtime, start_error
 from proad.model import errors
 
@@ -164,6 +164,7 @@ class Conmon:
         """
         directory = request.bundle / request.run_id
         directory.mkdir(exist_ok=True)
+        _pidfile(request.bundle).unlink(missing_ok=True)  # of an earlier run: the pid is another's by now
         child: Child | None = None
         answer_fd, sync_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         said_fd = os.memfd_create("conmon")
@@ -186,7 +187,7 @@ class Conmon:
         except BaseException:
             if child is not None:
                 with trio.CancelScope(shield=True):
-                    await self._undo_create(request, child)
+                    await self._undo_create(request, child, answer_fd)
             raise
         finally:
             os.close(answer_fd)
@@ -227,7 +228,7 @@ class Conmon:
             "--name", request.name,
             "--runtime", str(request.runtime.path),
             "--bundle", str(request.bundle),
-            "--container-pidfile", str(request.bundle / "pidfile"),
+            "--container-pidfile", str(_pidfile(request.bundle)),
             "--persist-dir", str(directory),
             "--log-path", f"k8s-file:{request.log_path}" if request.log_path else "none",
             "--full-attach",
@@ -261,16 +262,20 @@ class Conmon:
             init_handle=init.open(),
         )
 
-    async def _undo_create(self, request: MonitorRequest, child: Child) -> None:
+    async def _undo_create(self, request: MonitorRequest, child: Child, answer_fd: int) -> None:
+        """Let a create that is under way come to its end, then take back what it made.
+
+        Killed in the middle, the runtime would leave a container that its own ``delete`` does not know yet.
+        """
+        with trio.move_on_after(_END_S):
+            if not _pidfile(request.bundle).exists():
+                await _read_answer(answer_fd)
+            _kill_init(request.bundle)
+            await child.wait()
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)  # conmon leads a session, its runtime is in it
         await end(child)
-        init = _read_pidfile(request.bundle)
-        if init is not None and (handle := init.open()) is not None:
-            try:
-                handle.signal(signal.SIGKILL)
-                with trio.move_on_after(_END_S):
-                    await wait_pidfd(handle.pidfd)
-            finally:
-                handle.close()
+        _kill_init(request.bundle)
         # What failed first is what the caller reads; state that stays behind is found by recovery.
         with contextlib.suppress(errors.System):
             await request.runtime.delete(request.container_id, force=True)
@@ -343,8 +348,16 @@ def _checked(answer: bytes, request: MonitorRequest, said_fd: int) -> int:
     return decoded.data
 
 
-def _read_pidfile(bundle: Path) -> ProcessId | None:
+def _pidfile(bundle: Path) -> Path:
+    return bundle / "pidfile"
+
+
+def _kill_init(bundle: Path) -> None:
+    """SIGKILL the container's first process, if the runtime has named one."""
     try:
-        return ProcessId.of(int((bundle / "pidfile").read_text()))
+        handle = ProcessId.of(int(_pidfile(bundle).read_text())).open()
     except (FileNotFoundError, ValueError, ProcessLookupError):
-        return None
+        return
+    if handle is not None:
+        handle.signal(signal.SIGKILL)
+        handle.close()
