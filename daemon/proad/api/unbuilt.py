@@ -38,10 +38,8 @@ _NOT_BUILT: dict[str, tuple[tuple[str, str], ...]] = {
     "exporting images": (("GET", "/images/get"), ("GET", "/images/{name:.+}/get")),
     "networks of one's own": (
         ("POST", "/networks/create"),
-        ("POST", "/networks/prune"),
         ("POST", "/networks/{id}/connect"),
         ("POST", "/networks/{id}/disconnect"),
-        ("DELETE", "/networks/{id}"),
     ),
     "plugins": (
         ("GET", "/plugins/privileges"),
