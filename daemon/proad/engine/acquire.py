@@ -191,7 +191,7 @@ class Acquirer:
         paths.shm.mkdir(mode=0o1777)
         undo.push("shm", self._resources.unmount_shm, container.id, residue=("shm", container.id))
         size_bytes = container.host_config.shm_size or DEFAULT_SHM_BYTES
-        mounts.mount_tmpfs(paths.shm, f"nosuid,nodev,noexec,mode=1777,size={size_bytes}")
+        mounts.mount_tmpfs(paths.shm, f"mode=1777,size={size_bytes}")
         return str(paths.shm)
 
     # --- what the runtime and the monitor are told ---------------------------------------------------------------

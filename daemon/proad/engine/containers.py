@@ -4,6 +4,7 @@ Finding and listing take no lock and never wait.
 """
 
 import re
+import shutil
 from collections.abc import Collection
 
 import structlog
@@ -19,7 +20,7 @@ from proad.config import Config
 from proad.host.cgroup import Cgroups
 from proad.host.overlay import Overlay
 from proad.host.process import run
-from proad.host.runtime import find_runtime
+from proad.host.runtime import SEARCH_PATH, find_runtime
 from proad.model import errors
 from proad.model.container import Container, Status
 from proad.model.hostconfig import HostConfig, UpdateRequest
@@ -134,7 +135,7 @@ class Containers:
         if not _SAFE_PS_ARGS.fullmatch(ps_args):
             raise errors.InvalidParameter(f"invalid ps_args: {ps_args!r}")
         pids = set(self._cgroups.processes(container.run.cgroup))
-        done = await run(["ps", *(ps_args or "-ef").split()], timeout_s=PS_TIMEOUT_S)
+        done = await run([_ps(), *(ps_args or "-ef").split()], timeout_s=PS_TIMEOUT_S)
         if done.exit_code != 0:
             raise errors.InvalidParameter(f"ps: {done.stderr.decode(errors='replace').strip()}")
         titles, rows = _parse_ps(done.stdout.decode(errors="replace"), pids)
@@ -207,6 +208,13 @@ def refuse_taken_name(store: Store, name: str) -> None:
             f'Conflict. The container name "/{name}" is already in use by container "{other.id}". '
             "You have to remove (or rename) that container to be able to reuse that name."
         )
+
+
+def _ps() -> str:
+    path = shutil.which("ps", path=SEARCH_PATH)
+    if path is None:
+        raise errors.Unavailable("top needs the ps program: install procps")
+    return path
 
 
 def _parse_ps(text: str, pids: set[int]) -> tuple[list[str], list[list[str]]]:
