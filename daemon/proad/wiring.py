@@ -116,7 +116,7 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     control = Control(store, locks, waiters, cgroups, streams, starter)
     recovery = Recovery(
         config, store, locks, resources, disposer, supervisor, starter, streams, conmon, cgroups, overlay, networks,
-        images, volumes, nursery,
+        images, volumes, mounting, nursery,
     )  # fmt: skip
     roles = Roles(
         config=config,

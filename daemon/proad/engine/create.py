@@ -1,4 +1,6 @@
-"""Trio-flavoured. Making a container: a record, its volumes, event ``create``. Nothing runs and nothing is mounted."""
+"""Trio-flavoured. Making a container: a record, its volumes, event ``create``. Nothing runs and nothing is
+mounted.
+"""
 
 import secrets
 import socket
@@ -78,10 +80,13 @@ class Creator:
             networks=request.networks,
         )
         container = replace(
-            container, mounts=await self._mounting.register(container, lambda ref: find_container(self._store, ref))
+            container,
+            mounts=await self._mounting.register(container, lambda ref: find_container(self._store, ref)),
         )
         try:
-            refuse_taken_name(self._store, container.name)  # somebody may have taken it while volumes were filled
+            refuse_taken_name(
+                self._store, container.name
+            )  # somebody may have taken it while volumes were filled
             with self._store.transaction() as tx:
                 tx.put_container(container)
                 tx.emit("container", "create", container.id, event_attributes(container))
@@ -89,6 +94,7 @@ class Creator:
             with trio.CancelScope(shield=True):
                 await self._mounting.unregister(container)
             raise
+        self._mounting.settle(container.id)
         return Created(container.id, warnings)
 
     def _check_host(self, asked: HostConfig) -> tuple[HostConfig, list[str]]:
@@ -120,7 +126,9 @@ class Creator:
             try:
                 find_container(self._store, link.source)
             except errors.NotFound as error:
-                raise errors.InvalidParameter(f"could not get container for {link.source}: {error.message}") from error
+                raise errors.InvalidParameter(
+                    f"could not get container for {link.source}: {error.message}"
+                ) from error
 
 
 def _with_hostname(config: ContainerConfig, host_config: HostConfig, container_id: str) -> ContainerConfig:

@@ -1,8 +1,10 @@
 """Trio-flavoured. From what a container asks to mount, through its record, to the mounts of one run.
 
-    register    at create: volumes are found or made, their initial content is copied, mount points are
-    returned unregister  the undo of register prepare     at start: volumes mounted, sources checked, mounts
-    of the OCI config returned release     the undo of prepare, and what follows a run's end
+    register    at create: volumes are found or made and filled, mount points are returned
+    settle      at create: the record is stored
+    unregister  the undo of register
+    prepare     at start: volumes mounted, sources checked, mounts of the OCI config returned
+    release     the undo of prepare, and what follows a run's end
 
 The two undos can be repeated, and work for runs that another daemon process began.
 """
@@ -22,7 +24,7 @@ from proad.host import mounts
 from proad.host.openat2 import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, openat2
 from proad.host.overlay import Overlay
 from proad.host.rootfs import Rootfs
-from proad.host.trees import copy_tree, empty_tree, open_directory
+from proad.host.trees import copy_tree, empty_tree, open_directory, remove_tree
 from proad.model import errors
 from proad.model.container import Container
 from proad.model.mountparse import PlannedMount, parse_volumes_from, plan_mounts
@@ -52,7 +54,8 @@ class Mounting:
         """Return the mount points of a container that is being created, with their volumes made and filled.
 
         ``container`` is the record that is about to be stored; ``find`` looks up another one by what the user
-        calls it. The volumes are held for the container until its record is stored.
+        calls it. The volumes are held for the container until
+        :meth:`settle` or :meth:`unregister`.
 
         Raises:
             errors.InvalidParameter: in Docker's words; see :func:`proad.model.mountparse.plan_mounts`.
@@ -76,6 +79,12 @@ class Mounting:
                 await self.unregister(replace(container, mounts=tuple(points)))
             raise
         return tuple(points)
+
+    def settle(self, container_id: str) -> None:
+        """The record is stored and refers to its volumes by itself; the last step of a creation that went
+        well.
+        """
+        self._volumes.let_go(container_id)
 
     async def unregister(self, container: Container) -> None:
         """Let go of a container's volumes and remove those that the engine named for it alone."""
@@ -235,6 +244,15 @@ class Mounting:
                     tx.emit("volume", "mount", point.name, attributes)
         return by_depth(ready)
 
+    async def recover(self) -> None:
+        """After a restart, once it is known which containers live: unmount the subpaths of all others."""
+        if not self._subpaths.is_dir():
+            return
+        for container_id in os.listdir(self._subpaths):
+            if not self._volumes.used_by(container_id):
+                log.warning("unmounting subpaths that nobody uses", container=container_id)
+                await self._unmount_subpaths(self._subpaths / container_id)
+
     async def release(self, container: Container) -> None:
         """Give back what :meth:`prepare` took; event ``unmount`` for each volume. Nothing taken is no error.
 
@@ -251,8 +269,7 @@ class Mounting:
         refused: errors.System | None = None
         if (subpaths := self._subpaths / container.id).exists():
             try:
-                await mounts.unmount_tree(subpaths)
-                await trio.to_thread.run_sync(_remove_targets, subpaths)
+                await self._unmount_subpaths(subpaths)
             except errors.System as error:
                 refused = error
         released = []
@@ -265,6 +282,11 @@ class Mounting:
         if refused is not None:
             raise refused
         return released
+
+    @staticmethod
+    async def _unmount_subpaths(directory: Path) -> None:
+        await mounts.unmount_tree(directory)
+        await trio.to_thread.run_sync(remove_tree, directory)
 
     async def _prepare_one(self, container_id: str, index: int, point: MountPoint) -> SpecMount:
         match point.type:
@@ -372,14 +394,3 @@ def _has_entries(directory: Path) -> bool:
             return next(entries, None) is not None
     except FileNotFoundError:
         return False
-
-
-def _remove_targets(directory: Path) -> None:
-    """Delete the empty places that subpaths were bound to; they are files or directories, and unmounted."""
-    for name in os.listdir(directory):
-        target = directory / name
-        if target.is_dir():
-            target.rmdir()
-        else:
-            target.unlink()
-    directory.rmdir()

@@ -20,6 +20,7 @@ from proad.engine.dispose import Disposer
 from proad.engine.images import Images
 from proad.engine.locks import Locks
 from proad.engine.lookup import event_attributes
+from proad.engine.mounting import Mounting
 from proad.engine.networks import Networks
 from proad.engine.resources import RunResources
 from proad.engine.start import Starter
@@ -65,6 +66,7 @@ class Recovery:
         networks: Networks,
         images: Images,
         volumes: Volumes,
+        mounting: Mounting,
         nursery: trio.Nursery,
     ) -> None:
         self._config = config
@@ -81,6 +83,7 @@ class Recovery:
         self._networks = networks
         self._images = images
         self._volumes = volumes
+        self._mounting = mounting
         self._nursery = nursery
 
     async def at_boot(self) -> None:
@@ -93,6 +96,7 @@ class Recovery:
                 await self._settle(container, rebooted=rebooted)
         await self._images.recover()
         await self._volumes.recover()
+        await self._mounting.recover()
         await self._free_unowned()
         for container in list(self._store.containers.values()):
             self._start_by_policy(container, was_running=container.id in was_running)

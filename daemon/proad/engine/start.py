@@ -1,10 +1,11 @@
-"""Trio-flavoured. The start of a container: ordered steps under its own lock, each undone if a later one fails.
+"""Trio-flavoured. The start of a container: ordered steps under its own lock, each undone if a later one
+fails.
 
-    refuse -> adapt -> check -> intent on disk -> [ rootfs | network ] -> links, working directory, environment,
-    IPC, mounts, spec -> create -> attachers -> start -> running on disk, event ``start``
+    refuse -> adapt -> check -> intent on disk -> [ rootfs | network ] -> links, working directory,
+    environment, IPC, mounts, spec -> create -> attachers -> start -> running on disk, event ``start``
 
-Failure and cancellation at any point run the undos last-in-first-out, shielded; the container ends as it was or
-``exited``, with the error's text, an exit code and event ``die``.
+Failure and cancellation at any point run the undos last-in-first-out, shielded; the container ends as it was
+or ``exited``, with the error's text, an exit code and event ``die``.
 """
 
 import secrets
@@ -14,9 +15,8 @@ import structlog
 import trio
 from msgspec.structs import replace
 
-from proad.engine.acquire import Acquisition, Acquirer
+from proad.engine.acquire import Acquirer, Acquisition
 from proad.engine.dispose import Disposer
-from proad.host.hostfacts import HostFactsReader
 from proad.engine.locks import Locks
 from proad.engine.lookup import event_attributes, find_container
 from proad.engine.mounting import Mounting
@@ -27,6 +27,7 @@ from proad.engine.undo import StepTimer, UndoStack
 from proad.engine.waiting import Waiters, WaitResult
 from proad.host.cgroup import Cgroups
 from proad.host.conmon import Conmon, Monitored
+from proad.host.hostfacts import HostFactsReader
 from proad.model import errors
 from proad.model.container import Container, Run, Status
 from proad.model.hostcheck import check_against_host
@@ -74,7 +75,8 @@ class Starter:
         self._nursery = nursery
 
     async def start(self, ref: str, *, host_config: HostConfig | None, api_version: ApiVersion) -> None:
-        """Start a container; ``host_config`` is the old way to configure at start, for API versions below 1.24.
+        """Start a container; ``host_config`` is the old way to configure at start, for API versions below
+        1.24.
 
         Raises:
             errors.NotFound: there is no such container.
@@ -103,7 +105,9 @@ class Starter:
             await self._start_locked(container, restart_count=0)
 
     async def start_again(self, container_id: str, run_id: str) -> None:
-        """Start it because of its restart policy, if ``run_id`` is still its last run and nobody stopped it since."""
+        """Start it because of its restart policy, if ``run_id`` is still its last run and nobody stopped it
+        since.
+        """
         async with self._locks.of(container_id):
             container = self._store.containers.get(container_id)
             if container is None or container.status is not Status.RESTARTING:
@@ -150,12 +154,15 @@ class Starter:
         without_image_volumes = replace(
             container, config=replace(container.config, volumes={}), host_config=adapted
         )
-        added = await self._mounting.register(without_image_volumes, lambda ref: find_container(self._store, ref))
+        added = await self._mounting.register(
+            without_image_volumes, lambda ref: find_container(self._store, ref)
+        )
         taken = {point.destination for point in added}
         kept = tuple(point for point in container.mounts if point.destination not in taken)
         container = replace(container, host_config=adapted, mounts=(*kept, *added))
         with self._store.transaction() as tx:
             tx.put_container(container)
+        self._mounting.settle(container.id)
         return container
 
     async def _start_locked(self, container: Container, *, restart_count: int) -> None:
@@ -163,7 +170,9 @@ class Starter:
         timer = StepTimer()
         self._nursery.start_soon(self._cgroups.prepay_migration)
         before = container.status
-        host_config, warnings = check_against_host(container.host_config, self._facts.read(container.host_config))
+        host_config, warnings = check_against_host(
+            container.host_config, self._facts.read(container.host_config)
+        )
         for warning in warnings:
             log.warning(warning, container=container.id)
         container = self._begin(container, host_config, restart_count)
@@ -196,7 +205,9 @@ class Starter:
             tx.put_container(container)
         return container
 
-    async def _run(self, container: Container, acquired: Acquisition, undo: UndoStack, timer: StepTimer) -> None:
+    async def _run(
+        self, container: Container, acquired: Acquisition, undo: UndoStack, timer: StepTimer
+    ) -> None:
         """Create under the monitor, connect who wants to attach, let the command run, tell it."""
         run = acquired.run
         try:
@@ -205,7 +216,9 @@ class Starter:
         finally:
             if acquired.reserved is not None:
                 acquired.reserved.close()
-        undo.push("create", self._discard, monitored, acquired, container.id, residue=("runtime", container.id))
+        undo.push(
+            "create", self._discard, monitored, acquired, container.id, residue=("runtime", container.id)
+        )
         with timer.step("attach"):
             await self._streams.connect_attachers(container.id, monitored)
             undo.push("attach", self._streams.abandon, container.id, residue=("none", container.id))
@@ -223,7 +236,9 @@ class Starter:
             self._record_start(container, replace(run, started_ns=time.time_ns(), steps=timer.steps))
         undo.dismiss()
         self._supervisor.watch(container.id, run.id, monitored)
-        log.info("container started", container=container.id, name=container.name, steps_ms=timer.durations_ms)
+        log.info(
+            "container started", container=container.id, name=container.name, steps_ms=timer.durations_ms
+        )
 
     def _record_start(self, container: Container, run: Run) -> None:
         container = replace(
@@ -263,7 +278,9 @@ class Starter:
             tx.put_container(ended)
             attributes = event_attributes(ended, exitCode=str(exit_code), execDuration="0")
             tx.emit("container", "die", ended.id, attributes)
-        log.error("container did not start", container=ended.id, error=text, exit_code=exit_code, was=before.value)
+        log.error(
+            "container did not start", container=ended.id, error=text, exit_code=exit_code, was=before.value
+        )
         self._streams.run_ended(ended.id)
         self._waiters.run_ended(ended.id, WaitResult(exit_code, text))
         if ended.host_config.auto_remove:
@@ -287,5 +304,3 @@ def _single(error: BaseException) -> BaseException:
         known = [e for e in error.exceptions if not isinstance(e, trio.Cancelled)]
         error = known[0] if known else error.exceptions[0]
     return error
-
-

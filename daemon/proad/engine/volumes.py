@@ -4,9 +4,8 @@ A volume is referred to by every container whose mount points name it, running o
 is being created right now (a *hold*). It is *used* by runs, each under its container's id. A volume with
 options of the local driver is a file system of its own: mounted for the first use, unmounted after the last.
 
-Order on disk: the record comes first and the directory is made when missing, so a record without a directory
-is a new volume. Removal moves the directory to ``tmp`` before the record goes, so a name never finds what its
-predecessor left.
+A directory without a record (a restored backup) becomes that of the next volume of its name. Removal moves
+the directory to ``tmp`` before the record goes, so a name never finds what its predecessor left.
 """
 
 import os
@@ -99,7 +98,7 @@ class Volumes:
     def references(self, name: str) -> Sequence[str]:
         """Return the ids of the containers that refer to a volume, also of those being created with it."""
         found = {c.id for c in self._store.containers.values() if any(m.name == name for m in c.mounts)}
-        return sorted(found | self._holders(name))
+        return sorted(found | self._holds.get(name, set()))
 
     def users(self, name: str) -> int:
         """How many runs, or copies of initial content, use the volume now."""
@@ -128,8 +127,7 @@ class Volumes:
         """Make a volume, or return the one that bears the name already, as Docker does; event ``create``.
 
         Without a name it is anonymous and gets one of 64 hex digits. ``holder`` is the id of a container that
-        is being created with it: nobody can remove the volume until the container's record is there or
-        :meth:`let_go`.
+        is being created with it: nobody can remove the volume until :meth:`let_go`.
 
         Raises:
             errors.InvalidParameter: a bad name, or options that do not go together.
@@ -230,7 +228,7 @@ class Volumes:
         self._holds.setdefault(self.find(name).name, set()).add(holder)
 
     def let_go(self, holder: str) -> None:
-        """Forget the holds of a container whose creation failed."""
+        """End the holds of a container: its record is stored, or will never be."""
         for name in [name for name, holders in self._holds.items() if holder in holders]:
             self._holds[name].discard(holder)
             if not self._holds[name]:
@@ -297,13 +295,9 @@ class Volumes:
 
     # --- inside ---------------------------------------------------------------------------------------------
 
-    def _holders(self, name: str) -> set[str]:
-        """A hold ends when the container's record is there, which then refers to the volume by itself."""
-        return {holder for holder in self._holds.get(name, ()) if holder not in self._store.containers}
-
     def _names_in_use(self) -> frozenset[str]:
         named = {m.name for c in self._store.containers.values() for m in c.mounts if m.name}
-        return frozenset(named | {name for name in self._holds if self._holders(name)})
+        return frozenset(named | set(self._holds))
 
     def _make_directory(self, volume: Volume) -> None:
         path = self.mountpoint(volume)
