@@ -104,6 +104,7 @@ class Recovery:
     async def on_timer(self) -> None:
         """Free what nobody owns: what undos could not remove, and what was left by things that died."""
         await self._free_unowned()
+        await self._images.sweep()  # layers that only containers held whose images were removed by force
 
     # --- records ------------------------------------------------------------------------------------------------
 
