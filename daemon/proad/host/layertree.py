@@ -47,7 +47,7 @@ class Limits:
 
 
 class LayerTree:
-    """Writes a layer below the current root directory. ``size`` sums the bytes of regular files."""
+    """Writes a layer below the current root directory. ``size`` sums files and links."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -195,6 +195,7 @@ class LayerTree:
             return
         if entry.kind == "symlink":
             os.symlink(entry.link, path)
+            self.size += len(os.fsencode(entry.link))
         elif entry.kind == "fifo":
             os.mkfifo(path, 0o600)
         else:
