@@ -1,4 +1,4 @@
-"""Sync, pure but for inotify(7). News of a directory's files, as a descriptor for any event loop."""
+"""Sync, blocking. News of a directory's files, as a descriptor for any event loop."""
 
 import ctypes
 import os

@@ -1,4 +1,4 @@
-"""Sync, pure but for reading one file. A container's log as conmon writes it, in Docker's shapes.
+"""Sync, blocking. A container's log as conmon writes it, in Docker's shapes.
 
 Each line of the file is one piece of output, its head of fixed width (``TZ=UTC`` is given to conmon)::
 
