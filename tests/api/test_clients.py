@@ -1,6 +1,7 @@
 """The unmodified docker CLI and docker-py against the daemon: what their users do first."""
 
 import json
+import time
 from typing import Any
 
 import docker as docker_py
@@ -74,8 +75,9 @@ def test_docker_info_has_no_errors(docker: DockerCli, image: str) -> None:
 
 def test_docker_events(docker: DockerCli, image: str) -> None:
     docker("create", "--name", "noted", image)
+    until = str(int(time.time()) + 1)
     done = docker(
-        "events", "--since", "1h", "--until", "0s", "--filter", "container=noted", "--format", "{{json .}}"
+        "events", "--since", "1h", "--until", until, "-f", "container=noted", "--format", "{{json .}}"
     )
     assert json.loads(done.stdout.splitlines()[0])["Action"] == "create"
 
@@ -124,9 +126,9 @@ def test_docker_py_streams_logs_and_events(
     events: Any = docker_client.events(decode=True)
     container = docker_client.containers.run(image, "sh -c 'echo a; sleep 0.2; echo b'", detach=True)
     assert b"".join(container.logs(stream=True, follow=True)) == b"a\nb\n"
-    seen = [next(events)["Action"] for _ in range(2)]
+    seen = [next(events)["Action"] for _ in range(3)]
     events.close()
-    assert seen == ["create", "start"]
+    assert seen == ["create", "connect", "start"]
     assert docker_client.version()["ApiVersion"] == "1.51"
     assert docker_client.ping() is True
     assert docker_client.df()["LayersSize"] > 0

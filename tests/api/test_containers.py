@@ -48,10 +48,12 @@ def test_a_running_container_by_inspect(api: Api, image: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/containers/nosuch/json"), ("GET", "/containers/nosuch/top"), ("POST", "/containers/nosuch/start"),
-        ("POST", "/containers/nosuch/stop"), ("POST", "/containers/nosuch/restart"),
+        ("GET", "/containers/nosuch/json"), ("GET", "/containers/nosuch/top"),
+        ("POST", "/containers/nosuch/start"), ("POST", "/containers/nosuch/stop"),
+        ("POST", "/containers/nosuch/restart"),
         ("POST", "/containers/nosuch/pause"), ("POST", "/containers/nosuch/unpause"),
-        ("POST", "/containers/nosuch/wait"), ("POST", "/containers/nosuch/rename?name=other"),
+        ("POST", "/containers/nosuch/wait"),
+        ("POST", "/containers/nosuch/rename?name=other"),
         ("POST", "/containers/nosuch/resize?h=1&w=1"), ("DELETE", "/containers/nosuch"),
     ],
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Callable
 
 import pytest
 
@@ -64,9 +65,8 @@ def test_info_is_true(api: Api, daemon: Daemon, image: str) -> None:
     api("POST", f"/containers/{paused}/pause").expect(204)
     info = api("GET", "/info").expect(200).json
     schema.check_answer("GET", "/info", 200, info)
-    assert (info["Containers"], info["ContainersRunning"], info["ContainersPaused"], info["ContainersStopped"]) == (
-        3, 1, 1, 1,
-    )  # fmt: skip
+    assert (info["Containers"], info["ContainersRunning"]) == (3, 1)
+    assert (info["ContainersPaused"], info["ContainersStopped"]) == (1, 1)
     assert info["Images"] == 1
     assert info["Name"] == socket.gethostname()
     assert info["DockerRootDir"] == str(daemon.data_root)
@@ -79,8 +79,8 @@ def test_info_is_true(api: Api, daemon: Daemon, image: str) -> None:
     api("DELETE", f"/containers/{running}", force=True).expect(204)
 
 
-def test_info_keeps_its_id_across_restarts(make_daemon: "object") -> None:
-    private = make_daemon()  # type: ignore[operator]
+def test_info_keeps_its_id_across_restarts(make_daemon: Callable[..., Daemon]) -> None:
+    private = make_daemon()
     private.start()
     before = private.api("GET", "/info").json["ID"]
     private.restart()
@@ -128,7 +128,8 @@ def test_plugins(api: Api) -> None:
     [
         ("POST", "/auth"), ("POST", "/build"), ("POST", "/commit"), ("POST", "/containers/x/exec"),
         ("GET", "/containers/x/stats"), ("GET", "/containers/x/archive"), ("GET", "/images/search"),
-        ("POST", "/images/x/push"), ("POST", "/networks/create"), ("GET", "/distribution/x/json"), ("POST", "/session"),
+        ("POST", "/images/x/push"), ("POST", "/networks/create"), ("GET", "/distribution/x/json"),
+        ("POST", "/session"),
     ],
 )  # fmt: skip
 def test_known_routes_that_are_not_there_say_so(api: Api, method: str, path: str) -> None:
@@ -163,5 +164,5 @@ def test_garbage_is_refused_and_the_daemon_goes_on(daemon: Daemon, api: Api) -> 
     with socket.socket(socket.AF_UNIX) as raw:
         raw.connect(str(daemon.socket))
         raw.sendall(b"\x00\x01 nonsense\r\n\r\n")
-        assert raw.recv(4096).startswith(b"HTTP/1.0 400") or True
+        assert raw.recv(4096).startswith(b"HTTP/1.0 400")
     assert api("GET", "/_ping").status == 200

@@ -125,7 +125,8 @@ def _predicate(
                 raise errors.InvalidParameter(f"invalid filter 'health={bad.pop()}'")
             return lambda c: "none" in values
         case "is-task":
-            return lambda c: not all(_boolean(name, v) for v in values)
+            tasks_only = all([_boolean(name, v) for v in values])  # there are no tasks without swarm
+            return lambda c: not tasks_only
         case "isolation":
             return lambda c: True
         case _:
