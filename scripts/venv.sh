@@ -11,7 +11,7 @@ if [ -x .venv/bin/python ] && .venv/bin/python -c '' 2>/dev/null && [ "$(cat "$s
     exit 0
 fi
 
-if [ ! -x .venv/bin/python ] || ! .venv/bin/python -c '' 2>/dev/null; then
+if [ "$(.venv/bin/python -V 2>/dev/null)" != "$("$python" -V)" ]; then
     step "Making a virtual environment with $("$python" -V)"
     rm -rf .venv
     quietly "$python" -m venv .venv || fail "could not make a virtual environment" \
