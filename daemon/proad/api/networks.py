@@ -1,4 +1,4 @@
-"""asyncio-flavoured. Network routes: the predefined networks, read only. Those of one's own are not built yet."""
+"""asyncio-flavoured. Network routes: the predefined networks, read only; those of one's own are not built."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -85,7 +85,7 @@ def show(network: Network, members: Iterable[tuple[Container, Endpoint | None]] 
         "Driver": network.driver,
         "EnableIPv4": True,
         "EnableIPv6": False,
-        "IPAM": {"Driver": "default", "Options": None, "Config": pools},
+        "IPAM": {"Driver": "default", "Options": {}, "Config": pools},
         "Internal": False,
         "Attachable": False,
         "Ingress": False,

@@ -277,11 +277,6 @@ class Networks:
     def all(self) -> list[Network]:
         return list(self._networks.values())
 
-    @property
-    def host_gateway(self) -> str:
-        """The address at which containers on the bridge reach this host."""
-        return str(self._bridge.gateway.ip)
-
     def find(self, ref: str) -> Network:
         """Return a network by name, id, or an id's unique beginning.
 

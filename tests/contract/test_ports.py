@@ -1,0 +1,135 @@
+"""Ports kept by sockets, against the kernel."""
+
+import os
+import socket
+import time
+
+import pytest
+
+from proad.host.ports import PortReserver, PortTaken, ReservedPorts
+from proad.model.network import PortRequest
+
+
+def wish(first: int = 0, last: int = 0, protocol: str = "tcp", host_ip: str = "0.0.0.0") -> PortRequest:
+    return PortRequest(container_port=80, protocol=protocol, host_ip=host_ip, first=first, last=last or first)
+
+
+def listening(address: str, port: int, *, reuse: bool = True) -> socket.socket:
+    server = socket.socket()
+    try:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
+        server.bind((address, port))
+        server.listen()
+    except OSError:
+        server.close()
+        raise
+    return server
+
+
+def host_ports(reserved: ReservedPorts) -> list[int]:
+    return [port.host_port for port in reserved.ports]
+
+
+@pytest.fixture
+def reserver() -> PortReserver:
+    return PortReserver((18300, 18303))
+
+
+def test_a_reserved_port_is_nobody_elses_and_never_takes_a_connection(reserver: PortReserver) -> None:
+    with reserver.reserve("id", [wish(18310)]) as reserved:
+        assert [(p.host_ip, p.host_port, p.container_port) for p in reserved.ports] == [
+            ("0.0.0.0", 18310, 80)
+        ]
+        for address in ("0.0.0.0", "127.0.0.1"):
+            with pytest.raises(OSError, match="in use"):
+                listening(address, 18310)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", 18310))
+    listening("127.0.0.1", 18310).close()
+
+
+def test_a_copy_of_the_descriptor_keeps_the_port(reserver: PortReserver) -> None:
+    reserved = reserver.reserve("id", [wish(18311)])
+    copy = os.dup(reserved.fds()[0])
+    reserved.close()
+    reserved.close()
+    with pytest.raises(PortTaken):
+        reserver.reserve("id", [wish(18311)])
+    os.close(copy)
+    reserver.reserve("id", [wish(18311)]).close()
+
+
+def test_what_another_program_has_is_refused(reserver: PortReserver) -> None:
+    with (
+        listening("127.0.0.1", 18312),
+        pytest.raises(
+            PortTaken, match=r"failed to bind host port 0\.0\.0\.0:18312/tcp: address already in use"
+        ),
+    ):
+        reserver.reserve("id", [wish(18312)])
+    with pytest.raises(PortTaken, match=r"192\.0\.2\.200:18312/tcp: cannot assign requested address"):
+        reserver.reserve("id", [wish(18312, host_ip="192.0.2.200")])
+
+
+def test_what_a_container_has_is_refused_in_dockers_words(reserver: PortReserver) -> None:
+    taken = [("tcp", "127.0.0.1", 18313)]
+    with pytest.raises(PortTaken, match=r"Bind for 0\.0\.0\.0:18313 failed: port is already allocated"):
+        reserver.reserve("id", [wish(18313)], taken)
+    reserver.reserve("id", [wish(18313, protocol="udp")], taken).close()
+    reserver.reserve("id", [wish(18313, host_ip="127.0.0.2")], taken).close()
+    with pytest.raises(PortTaken):
+        reserver.reserve("id", [wish(18313, host_ip="127.0.0.2")], [("tcp", "0.0.0.0", 18313)])
+
+
+def test_all_or_nothing(reserver: PortReserver) -> None:
+    with pytest.raises(PortTaken):
+        reserver.reserve("id", [wish(18314), wish(18314)])
+    listening("0.0.0.0", 18314).close()
+
+
+def test_a_range_gives_its_first_free_port(reserver: PortReserver) -> None:
+    with (
+        listening("0.0.0.0", 18315),
+        reserver.reserve("id", [wish(18315, 18317), wish(18315, 18317)]) as reserved,
+    ):
+        assert host_ports(reserved) == [18316, 18317]
+        with pytest.raises(PortTaken):
+            reserver.reserve("id", [wish(18315, 18317)])
+
+
+def test_chosen_ports_go_round_their_range(reserver: PortReserver) -> None:
+    for expected in (18300, 18301, 18302):
+        with reserver.reserve("id", [wish()]) as reserved:
+            assert host_ports(reserved) == [expected]
+    with listening("0.0.0.0", 18303), reserver.reserve("id", [wish(), wish(), wish()]) as reserved:
+        assert host_ports(reserved) == [18300, 18301, 18302]
+        with pytest.raises(PortTaken):
+            reserver.reserve("id", [wish()])
+
+
+def test_a_port_with_closed_connections_can_be_reserved(reserver: PortReserver) -> None:
+    """A web server was stopped a moment ago: its connections are in TIME_WAIT for a minute."""
+    server = listening("0.0.0.0", 18318)
+    asking = socket.create_connection(("127.0.0.1", 18318))
+    answering, _ = server.accept()
+    answering.close()
+    time.sleep(0.05)
+    asking.close()
+    server.close()
+    with socket.socket() as plain, pytest.raises(OSError, match="in use"):
+        plain.bind(("0.0.0.0", 18318))
+    with reserver.reserve("id", [wish(18318)]):
+        for reuse in (False, True):
+            with pytest.raises(OSError, match="in use"):
+                listening("0.0.0.0", 18318, reuse=reuse)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", 18318))
+
+
+def test_udp_and_sctp(reserver: PortReserver) -> None:
+    with reserver.reserve(
+        "id", [wish(18319, protocol="udp"), wish(18319, protocol="sctp"), wish(18319)]
+    ) as reserved:
+        assert [port.protocol for port in reserved.ports] == ["udp", "sctp", "tcp"]
+        with socket.socket(type=socket.SOCK_DGRAM) as other, pytest.raises(OSError, match="in use"):
+            other.bind(("0.0.0.0", 18319))

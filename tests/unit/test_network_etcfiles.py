@@ -1,0 +1,93 @@
+"""The files that tell a container its names and servers."""
+
+import pytest
+
+from proad.model import errors
+from proad.model.etcfiles import (
+    extra_hosts,
+    host_hosts_text,
+    hosts_text,
+    resolv_text,
+    split_extra_host,
+    uses_resolved_stub,
+)
+
+
+def test_hosts_has_localhost_extras_links_and_the_containers_own_names() -> None:
+    text = hosts_text(
+        address="172.17.0.2",
+        hostname="web",
+        domainname="example.com",
+        extra=[("10.0.0.9", ("db",))],
+        links=[("172.17.0.3", ("cache", "0123456789ab", "redis"))],
+    )
+    lines = text.splitlines()
+    assert lines[0] == "127.0.0.1\tlocalhost"
+    assert lines[1] == "::1\tlocalhost ip6-localhost ip6-loopback"
+    assert lines[-3:] == [
+        "10.0.0.9\tdb",
+        "172.17.0.3\tcache 0123456789ab redis",
+        "172.17.0.2\tweb.example.com web",
+    ]
+    assert hosts_text(address="172.17.0.2", hostname="a.b.c").endswith("172.17.0.2\ta.b.c a\n")
+
+
+def test_hosts_of_a_container_without_an_address_has_no_name_of_its_own() -> None:
+    assert "web" not in hosts_text(hostname="web")
+
+
+def test_hosts_in_the_hosts_network_is_the_hosts() -> None:
+    assert host_hosts_text("127.0.0.1 localhost") == "127.0.0.1 localhost\n"
+    assert host_hosts_text("1.1.1.1 one\n", [("2.2.2.2", ("two",))]) == "1.1.1.1 one\n2.2.2.2\ttwo\n"
+
+
+def test_extra_hosts_in_both_forms() -> None:
+    entries = ["db:10.0.0.9", "six:::1", "six=[fe80::1]", "host.docker.internal:host-gateway"]
+    assert extra_hosts(entries, "172.17.0.1") == [
+        ("10.0.0.9", ("db",)),
+        ("::1", ("six",)),
+        ("fe80::1", ("six",)),
+        ("172.17.0.1", ("host.docker.internal",)),
+    ]
+    for bad in ("db", "db:", ":10.0.0.9", "d b:10.0.0.9", "db:10.0.0.9\n1.1.1.1 evil"):
+        with pytest.raises(errors.InvalidParameter, match="add-host"):
+            split_extra_host(bad)
+    with pytest.raises(errors.InvalidParameter, match="host-gateway"):
+        extra_hosts(["x:host-gateway"], "")
+
+
+HOST = """\
+# made by hand
+nameserver 127.0.0.53
+nameserver 192.0.2.53
+nameserver fe80::1%eth0
+search old.example
+options edns0 trust-ad
+domain lan
+"""
+
+
+def test_resolv_conf_leaves_out_what_only_the_host_reaches() -> None:
+    assert resolv_text(HOST) == "nameserver 192.0.2.53\nsearch lan\noptions edns0 trust-ad\n"
+    assert resolv_text("nameserver 127.0.0.1\n") == "nameserver 8.8.8.8\nnameserver 8.8.4.4\n"
+    assert resolv_text("") == "nameserver 8.8.8.8\nnameserver 8.8.4.4\n"
+    shared = resolv_text(HOST, shares_host_network=True)
+    assert shared.splitlines()[:3] == [
+        "nameserver 127.0.0.53",
+        "nameserver 192.0.2.53",
+        "nameserver fe80::1%eth0",
+    ]
+
+
+def test_resolv_conf_as_asked() -> None:
+    text = resolv_text(
+        HOST, dns=["127.0.0.1", "10.0.0.53"], search=["a.example", "b.example"], options=["ndots:1"]
+    )
+    assert text == "nameserver 127.0.0.1\nnameserver 10.0.0.53\nsearch a.example b.example\noptions ndots:1\n"
+    assert "search" not in resolv_text(HOST, search=["."])
+
+
+def test_the_stub_of_systemd_resolved_is_known() -> None:
+    assert uses_resolved_stub("nameserver 127.0.0.53\nsearch lan\n")
+    assert not uses_resolved_stub(HOST)
+    assert not uses_resolved_stub("")
