@@ -36,6 +36,8 @@ def _translate(node: Any) -> Any:
         return [_translate(item) for item in node]
     if not isinstance(node, dict):
         return node
+    for name in DOCKER_SAYS_NULL.intersection(node.get("properties", {})):
+        node["properties"][name]["x-nullable"] = True
     translated = {
         key: _translate(value) for key, value in node.items() if key not in ("x-nullable", "example")
     }
