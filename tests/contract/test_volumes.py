@@ -461,6 +461,12 @@ def test_mounts_of_a_run(engine: Engine, tmp_path: Path) -> None:
     assert len(engine.events()) == 6
 
 
+def test_a_read_only_file(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    container = engine.create(binds=(f"{tmp_path}/file:/file:ro",))
+    assert engine.prepare(container)[0].options == ("rbind", "ro", "rprivate")
+
+
 def test_missing_sources(engine: Engine, tmp_path: Path) -> None:
     made = tmp_path / "to/be/made"
     container = engine.create(binds=(f"{made}:/b",))

@@ -302,7 +302,12 @@ class Mounting:
                 return self._bind(self._with_possible_propagation(point), point.source)
 
     def _bind(self, point: MountPoint, source: str) -> SpecMount:
-        if self._has_recursive_read_only or point.read_write:
+        if point.read_write:
+            return bind_mount(point, source)
+        if not os.path.isdir(source):
+            # Nothing is mounted below a file, and crun 1.8 cannot make a bound file recursively read-only.
+            return bind_mount(replace(point, read_only_non_recursive=True), source)
+        if self._has_recursive_read_only:
             return bind_mount(point, source)
         if point.read_only_force_recursive:
             raise errors.InvalidParameter(
