@@ -7,7 +7,6 @@ from proad.api.diskusage import routes as disk_usage_routes
 from proad.api.events import routes as event_routes
 from proad.api.images import routes as image_routes
 from proad.api.networks import routes as network_routes
-from proad.api.networks import routes as network_routes
 from proad.api.streams import routes as stream_routes
 from proad.api.system import routes as system_routes
 from proad.api.unbuilt import routes as unbuilt_routes
