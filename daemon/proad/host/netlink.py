@@ -7,6 +7,7 @@ namespace needs anyway, so pyroute2's ``AsyncIPRoute`` and its crossing to async
 
 import errno
 import socket
+import struct
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -113,13 +114,42 @@ def _create_loopback_only(path: Path) -> None:
 
 
 def _veth_pair(veth: Veth, bridge: int) -> Request:
-    """The pair, made at once where its ends belong. The peer cannot be up yet: it has no other end so far."""
+    """The pair, made at once where its ends belong. The peer cannot be up yet: it has no other end so far.
+
+    Encoding it takes a third of a millisecond, more than the kernel takes to make the pair; so it is encoded
+    once, and what differs from one container to the next is put in.
+    """
+    name = veth.host_interface
+    data = (
+        _veth_template(bridge, veth.mtu, len(name))
+        .replace(_blank_name(len(name)).encode(), name.encode())
+        .replace(_mac_bytes(_BLANK_MAC), _mac_bytes(veth.mac_address))
+        .replace(_THREAD_ID.pack(_BLANK_ID), _THREAD_ID.pack(threading.get_native_id()))
+    )
+    return Request(f"create the veth pair {name} on bridge {veth.bridge}", ifinfmsg, data)
+
+
+_BLANK_MAC = "fe:dc:ba:98:76:54"
+_BLANK_ID = 0x7EDCBA98
+_THREAD_ID = struct.Struct("=I")
+
+
+def _blank_name(length: int) -> str:
+    return "?" * length
+
+
+def _mac_bytes(mac_address: str) -> bytes:
+    return bytes.fromhex(mac_address.replace(":", ""))
+
+
+@lru_cache(maxsize=64)
+def _veth_template(bridge: int, mtu: int, name_length: int) -> bytes:
     peer = {
         "attrs": [
             ("IFLA_IFNAME", CONTAINER_INTERFACE),
-            ("IFLA_ADDRESS", veth.mac_address),
-            ("IFLA_MTU", veth.mtu),
-            ("IFLA_NET_NS_PID", threading.get_native_id()),
+            ("IFLA_ADDRESS", _BLANK_MAC),
+            ("IFLA_MTU", mtu),
+            ("IFLA_NET_NS_PID", _BLANK_ID),
         ]
     }
     data = {"attrs": [("VETH_INFO_PEER", peer)]}
@@ -127,14 +157,13 @@ def _veth_pair(veth: Veth, bridge: int) -> Request:
         "flags": IFF_UP,
         "change": IFF_UP,
         "attrs": [
-            ("IFLA_IFNAME", veth.host_interface),
-            ("IFLA_MTU", veth.mtu),
+            ("IFLA_IFNAME", _blank_name(name_length)),
+            ("IFLA_MTU", mtu),
             ("IFLA_MASTER", bridge),
             ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", data)]}),
         ],
     }
-    what = f"create the veth pair {veth.host_interface} on bridge {veth.bridge}"
-    return encode(what, RTM_NEWLINK, CREATE, ifinfmsg, fields)
+    return encode("", RTM_NEWLINK, CREATE, ifinfmsg, fields).data
 
 
 def _hairpin(veth: Veth) -> Request:
