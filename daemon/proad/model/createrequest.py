@@ -90,7 +90,8 @@ def parse_update(body: bytes) -> UpdateRequest:
     Raises:
         errors.InvalidParameter: the body is not JSON, or a field has the wrong type.
     """
-    return gojson.convert(gojson.parse_object(body), UpdateRequest)
+    request = gojson.convert(gojson.parse_object(body), UpdateRequest)
+    return replace(request, memory_swappiness=None) if request.memory_swappiness == -1 else request
 
 
 def _with_outer_fields(fields: dict[str, Any], host_config: Any) -> Any:
@@ -138,6 +139,8 @@ def _of_version(request: CreateRequest, version: ApiVersion) -> CreateRequest:
     }
     if host_config.pids_limit is not None and host_config.pids_limit <= 0:
         changes["pids_limit"] = None
+    if host_config.memory_swappiness == -1:
+        changes["memory_swappiness"] = None
     if version < (1, 25):
         changes["auto_remove"] = False
     if version < (1, 40) and not host_config.ipc_mode:

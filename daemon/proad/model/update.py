@@ -28,8 +28,6 @@ def merge_update(
     """
     nothing = asdict(UpdateRequest())
     asked = {name: value for name, value in asdict(request).items() if value != nothing[name]}
-    if asked.get("pids_limit", 1) <= 0:
-        asked["pids_limit"] = 0
     for name in asked:
         if name not in UPDATABLE:
             raise errors.InvalidParameter(f"{api_name(name)} cannot be changed of an existing container")
@@ -37,6 +35,8 @@ def merge_update(
     checked, warnings = check_resources(request, facts, update=True)
     kept = {name: getattr(checked, name) for name in asked}
     kept = {name: value for name, value in kept.items() if value != nothing[name]}
+    if kept.get("pids_limit", 1) <= 0:
+        kept["pids_limit"] = 0
     _check_with_present(host_config, kept)
     policy: RestartPolicy | None = kept.get("restart_policy")
     if policy is not None:
