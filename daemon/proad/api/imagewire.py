@@ -14,8 +14,8 @@ from proad.model.reference import Reference
 _CONFIG_ALWAYS: Json = {
     "User": "",
     "Env": [],
-    "Cmd": None,
-    "Entrypoint": None,
+    "Cmd": [],
+    "Entrypoint": [],
     "Volumes": {},
     "WorkingDir": "",
     "OnBuild": None,
@@ -137,6 +137,7 @@ def manifest_summary(image: Image, content_bytes: int, available: bool, containe
             "Platform": platform,
             "Containers": containers,
             "Size": {"Unpacked": image.size_bytes},
+            "UnpackedSize": image.size_bytes,
         },
     }
 
