@@ -119,9 +119,13 @@ def test_events(api: Api, image: str) -> None:
     assert mine[1]["Actor"] == {
         "ID": "data",
         "Attributes": {
-            "driver": "local", "container": made, "destination": "/data", "read/write": "false", "propagation": "",
+            "driver": "local",
+            "container": made,
+            "destination": "/data",
+            "read/write": "false",
+            "propagation": "",
         },
-    }  # fmt: skip
+    }
 
 
 # --- what containers find ---------------------------------------------------------------------------------
