@@ -13,9 +13,10 @@ DEFAULT = frozenset(capabilities.DEFAULT)
 
 BLOCKED_BY_DOCKER = """
 acct add_key bpf clock_settime create_module delete_module finit_module get_kernel_syms get_mempolicy
-init_module ioperm iopl kcmp kexec_file_load kexec_load keyctl lookup_dcookie mbind mount move_pages nfsservctl
-open_by_handle_at perf_event_open pivot_root query_module quotactl reboot request_key set_mempolicy setns
-settimeofday stime swapon swapoff sysfs _sysctl umount umount2 unshare uselib userfaultfd ustat vm86 vm86old
+init_module ioperm iopl kcmp kexec_file_load kexec_load keyctl lookup_dcookie mbind mount move_pages
+nfsservctl open_by_handle_at perf_event_open pivot_root query_module quotactl reboot request_key
+set_mempolicy setns settimeofday stime swapon swapoff sysfs _sysctl umount umount2 unshare uselib
+userfaultfd ustat vm86 vm86old
 """.split()  # noqa: SIM905
 """docs.docker.com/engine/security/seccomp, "Significant syscalls blocked by the default profile"."""
 

@@ -18,6 +18,7 @@ from proad.engine.images import Images
 from proad.engine.waiting import Waiter, Waiters, WaitResult
 from proad.config import Config
 from proad.host.cgroup import Cgroups
+from proad.host.devices import block_numbers
 from proad.host.overlay import Overlay
 from proad.host.process import run
 from proad.host.runtime import SEARCH_PATH, find_runtime
@@ -188,7 +189,9 @@ class Containers:
     async def _apply(self, container: Container, host_config: HostConfig) -> None:
         assert container.run is not None
         runtime = find_runtime(container.run.runtime, self._config.runtimes, self._config.exec_root / "runtime")
-        await runtime.update(container.id, runtime_resources(host_config))
+        can_lift = self._facts.read(host_config).can_limit_swap
+        resources = runtime_resources(host_config, block_numbers(host_config), lift_swap=can_lift)
+        await runtime.update(container.id, resources)
 
     def _images_named(self, ref: str) -> set[str]:
         """Ids of the image called ``ref`` and of all that were made on top of it; empty if there is none."""

@@ -95,7 +95,7 @@ class Creator:
                 await self._mounting.unregister(container)
             raise
         self._mounting.settle(container.id)
-        return Created(container.id, warnings)
+        return Created(container.id, [*request.warnings, *warnings])
 
     def _check_host(self, asked: HostConfig) -> tuple[HostConfig, list[str]]:
         facts = self._facts.read(asked)

@@ -17,6 +17,7 @@ from proad.model.hostconfig import HostConfig
 from proad.model.hostfacts import INTERESTING_FILES, HostFacts
 
 _STATUS = Path("/proc/self/status")
+_CPUS = Path("/sys/devices/system/cpu")
 _RLIMITS = {
     "as": resource.RLIMIT_AS, "core": resource.RLIMIT_CORE, "cpu": resource.RLIMIT_CPU, "data": resource.RLIMIT_DATA,
     "fsize": resource.RLIMIT_FSIZE, "memlock": resource.RLIMIT_MEMLOCK, "msgqueue": resource.RLIMIT_MSGQUEUE,
@@ -38,6 +39,7 @@ class HostFactsReader:
         self._seccomp = "Seccomp" in status
         self._apparmor = _says_yes(Path("/sys/module/apparmor/parameters/enabled"))
         self._memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        self._throttle_paths = tuple(sorted(map(str, _CPUS.glob("cpu[0-9]*/thermal_throttle"))))
         self._hard_limits = {} if "CAP_SYS_RESOURCE" in self._capabilities else _hard_limits()
 
     @property
@@ -62,6 +64,7 @@ class HostFactsReader:
             runtimes=self._runtimes,
             default_runtime=self._default_runtime,
             missing_devices=_missing_devices(host_config),
+            more_masked_paths=self._throttle_paths,
             hard_limits=self._hard_limits,
             oom_score_adj=int(_line(Path("/proc/self/oom_score_adj"), "0")),
         )
