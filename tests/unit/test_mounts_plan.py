@@ -340,10 +340,10 @@ def test_options_of_binds() -> None:
     assert bind_mount(point, "/a").options == ("rbind", "rprivate")
     read_only = MountPoint(type="bind", destination="/b", read_write=False, propagation="rslave")
     assert bind_mount(read_only, "/a").options == ("rbind", "rro", "rslave")
-    flat = MountPoint(
-        type="bind", destination="/b", read_write=False, non_recursive=True, read_only_non_recursive=True
-    )
-    assert bind_mount(flat, "/a").options == ("bind", "ro", "rprivate")
+    open_below = MountPoint(type="bind", destination="/b", read_write=False, read_only_non_recursive=True)
+    assert bind_mount(open_below, "/a").options == ("rbind", "ro", "rprivate")
+    alone = MountPoint(type="bind", destination="/b", read_write=False, non_recursive=True)
+    assert bind_mount(alone, "/a").options == ("bind", "ro", "rprivate")
 
 
 def test_mounts_are_sorted_by_depth() -> None:

@@ -87,7 +87,9 @@ def bind_mount(point: MountPoint, source: str) -> SpecMount:
     """Return the bind of ``source`` on the mount point's destination, for a bind or a volume."""
     options = ["bind" if point.non_recursive else "rbind"]
     if not point.read_write:
-        options.append("ro" if point.read_only_non_recursive else "rro")
+        # crun mounts what is below the source as well where it is asked for "rro", whatever "bind" says.
+        is_flat = point.read_only_non_recursive or point.non_recursive
+        options.append("ro" if is_flat else "rro")
     options.append(point.propagation or DEFAULT_PROPAGATION)
     return SpecMount(point.destination, "bind", source, tuple(options))
 
