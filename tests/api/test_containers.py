@@ -6,7 +6,7 @@ import pytest
 
 from tests.api import steps
 from tests.support import schema
-from tests.support.rawhttp import Api, Stream
+from tests.support.rawhttp import Api, UnixConnection
 
 NO_SUCH = "No such container: nosuch"
 
@@ -131,6 +131,14 @@ def test_create_answers_with_id_and_warnings(api: Api, image: str) -> None:
     schema.check_answer("POST", "/containers/create", 201, answer.json)
     assert len(answer.json["Id"]) == 64
     assert isinstance(answer.json["Warnings"], list)
+
+
+def test_create_checks_the_platform(api: Api, image: str) -> None:
+    body = {"Image": image}
+    api("POST", "/containers/create", json_body=body, platform="linux").expect(201)
+    answer = api("POST", "/containers/create", json_body=body, platform="linux/s390x").expect(404)
+    assert "does not match the specified platform (linux/s390x)" in answer.message
+    api("POST", "/containers/create", json_body=body, platform="linux//").expect(400)
 
 
 def test_create_without_the_image(api: Api) -> None:
@@ -436,18 +444,7 @@ def test_prune(api: Api, image: str) -> None:
 
 def test_a_client_that_hangs_up_does_not_cancel_a_start(api: Api, image: str) -> None:
     made = steps.create(api, image)
-    connection = _begin(api, f"/containers/{made}/start")
+    connection = UnixConnection(api.path)
+    api.send(connection, "POST", f"/containers/{made}/start", None, None, None, "v1.51", {})
     connection.close()
     steps.until(lambda: steps.status(api, made) == "running")
-
-
-def _begin(api: Api, path: str) -> "object":
-    """Send a POST and do not read the answer."""
-    from tests.support.rawhttp import UnixConnection
-
-    connection = UnixConnection(api.path)
-    api.send(connection, "POST", path, None, None, None, "v1.51", {})
-    return connection
-
-
-__all__ = ["Stream"]

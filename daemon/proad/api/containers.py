@@ -126,8 +126,28 @@ async def post_create(request: web.Request) -> web.StreamResponse:
     roles = roles_of(request)
     params.require_json(request.headers.get("Content-Type", ""), request.can_read_body)
     wanted = createrequest.parse_create(await read_body(request), request[VERSION])
+    if request[VERSION] >= (1, 41) and request.query.get("platform"):
+        _check_platform(roles, wanted.config.image, request.query["platform"])
     created = await call(request, roles.creator.create, request.query.get("name") or None, wanted)
     return json_response({"Id": created.id, "Warnings": created.warnings}, 201)
+
+
+def _check_platform(roles: Roles, ref: str, platform: str) -> None:
+    """Refuse an image that was built for another platform than ``os[/architecture[/variant]]``."""
+    image = roles.images.resolve(ref)
+    asked = platform.lower().split("/")
+    known = [image.os, image.architecture, image.variant]
+    if not 1 <= len(asked) <= 3 or "" in asked:
+        raise errors.InvalidParameter(
+            f'"{platform}" is an invalid platform: want os[/architecture[/variant]]'
+        )
+    if len(asked) == 1 and asked[0] != image.os and asked[0] == image.architecture:
+        return
+    if asked != known[: len(asked)]:
+        raise errors.NotFound(
+            f"image with reference {ref} was found but its platform ({'/'.join(filter(None, known))}) "
+            f"does not match the specified platform ({platform})"
+        )
 
 
 async def post_start(request: web.Request) -> web.StreamResponse:
@@ -191,13 +211,17 @@ async def post_wait(request: web.Request) -> web.StreamResponse:
     condition = "not-running"
     if request[VERSION] >= (1, 30):
         condition = request.query.get("condition") or condition
-    waiter = await call(request, containers.wait, request.match_info["name"], condition)
+    container_id = containers.find(request.match_info["name"]).id
+    waiter = await call(request, containers.wait, container_id, condition)
     response = web.StreamResponse()
     response.content_type = "application/json"
     if request[VERSION] >= (1, 30):
         await response.prepare(request)
-    async with lingering(request):
-        result = await call_while_connected(request, waiter.result)
+    try:
+        async with lingering(request):
+            result = await call_while_connected(request, waiter.result)
+    finally:
+        containers.stop_waiting(container_id, waiter)
     if not response.prepared:
         await response.prepare(request)
     await response.write(msgspec.json.encode(_wait_body(result)) + b"\n")

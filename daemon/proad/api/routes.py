@@ -24,6 +24,5 @@ def all_routes() -> list[web.RouteDef]:
         *image_routes(),
         *volume_routes(),
         *network_routes(),
-        *network_routes(),
         *unbuilt_routes(),
     ]

@@ -114,6 +114,10 @@ class Containers:
             waiter.settle(WaitResult(container.exit_code, container.error))
         return waiter
 
+    def stop_waiting(self, container_id: str, waiter: Waiter) -> None:
+        """Whoever waits has gone."""
+        self._waiters.discard(container_id, waiter)
+
     async def sizes(self, ref: str) -> tuple[int, int]:
         """Bytes of the writable layer, and of it and the image together (SizeRw, SizeRootFs)."""
         container = find_container(self._store, ref)
