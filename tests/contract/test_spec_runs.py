@@ -272,3 +272,40 @@ def test_own_seccomp_profile_and_no_new_privileges(probe: Probe) -> None:
     )
     assert "Operation not permitted" in said
     assert "NoNewPrivs:\t1" in said
+
+
+# (what, shell command that succeeds where it is possible, whether Docker's documented defaults allow it)
+ATTEMPTS = (
+    (
+        "own files: chown, chmod, setuid programs",
+        "touch /tmp/f && chown 1:1 /tmp/f && chmod 4755 /tmp/f",
+        True,
+    ),
+    ("change root (CAP_SYS_CHROOT)", "chroot / /bin/busybox true", True),
+    ("make a harmless device node (CAP_MKNOD)", "rm -f /tmp/null; mknod /tmp/null c 1 3", True),
+    ("see its own processes only", "test $(ls /proc | grep -c '^[0-9]') -lt 10", True),
+    ("write /dev/shm", "touch /dev/shm/x", True),
+    ("mount", "mount -t tmpfs none /tmp", False),
+    ("unmount", "umount /dev/shm", False),
+    ("new user namespace", "unshare -U true", False),
+    ("new network namespace", "unshare -n true", False),
+    ("kernel log", "dmesg", False),
+    ("change the host name", "hostname other", False),
+    ("write sysctls", "sh -c 'echo x > /proc/sys/kernel/domainname'", False),
+    ("write /sys", "touch /sys/x", False),
+    ("read the kernel's memory", "test -s /proc/kcore", False),
+    ("read a disk", "sh -c 'rm -f /tmp/d; mknod /tmp/d b 8 0 && head -c 1 /tmp/d'", False),
+    ("pivot_root", "pivot_root /tmp /tmp", False),
+)
+
+
+def test_a_probe_can_and_cannot_do_what_dockers_documentation_says(probe: Probe) -> None:
+    script = "busybox mkdir -p /tmp/applets; busybox --install -s /tmp/applets; PATH=/tmp/applets;"
+    for number, (_, command, _) in enumerate(ATTEMPTS):
+        script += f"{{ {command}; }} >/dev/null 2>&1 && echo can {number} || echo cannot {number};"
+    said = probe(script)
+    can = {int(line.split()[1]) for line in said.splitlines() if line.startswith("can ")}
+    print(f"{'attempt':45}{'here':8}Docker's default")
+    for number, (what, _, allowed) in enumerate(ATTEMPTS):
+        print(f"{what:45}{'can' if number in can else 'cannot':8}{'can' if allowed else 'cannot'}")
+    assert can == {number for number, (_, _, allowed) in enumerate(ATTEMPTS) if allowed}
