@@ -58,6 +58,8 @@ deps-test:
 .PHONY: venv
 venv: ## make .venv with .venv/bin/proad and .venv/bin/proa
 	@scripts/venv.sh
+	@# As an installed proa is; else an environment with PYTHONDONTWRITEBYTECODE compiles all of it at every start.
+	@$(VENV)/python -m compileall -q daemon client
 
 .PHONY: lock
 lock: ## resolve the dependency set anew; UPGRADE=1 takes newer versions
