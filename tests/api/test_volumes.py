@@ -1,6 +1,7 @@
 """Volumes and mounts as clients see them: the routes, and what containers find at their destinations."""
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,10 @@ import docker as docker_py
 import pytest
 from docker.types import Mount
 
+from proad.host import mounts
 from tests.api import steps
 from tests.conftest import DockerCli
+from tests.strictness import skip_for_lack_of
 from tests.support import schema
 from tests.support.daemon import Daemon
 from tests.support.rawhttp import Api
@@ -172,6 +175,40 @@ def test_mounts_lie_on_each_other_whatever_their_order(api: Api, image: str, tmp
         (tmp_path / name / name).touch()
     binds = [f"{tmp_path}/b:/x/y/z", f"{tmp_path}/a:/x"]
     assert output(api, image, "ls /x /x/y/z", Binds=binds).split() == ["/x:", "a", "y", "/x/y/z:", "b"]
+
+
+@pytest.mark.parametrize("runtime", ["crun", "runc"])
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({}, "below Read-only"),
+        ({"ReadOnlyNonRecursive": True}, "below written"),
+        ({"ReadOnlyForceRecursive": True}, "below Read-only"),
+        ({"NonRecursive": True}, "Read-only"),
+    ],
+)
+def test_what_is_mounted_below_a_read_only_bind(
+    api: Api, image: str, submount: Path, runtime: str, options: dict[str, bool], found: str
+) -> None:
+    if shutil.which(runtime) is None:
+        skip_for_lack_of(runtime)
+    mount = {
+        "Type": "bind", "Source": str(submount.parent), "Target": "/m", "ReadOnly": True, "BindOptions": options,
+    }  # fmt: skip
+    script = "ls /m/sub; touch /m/sub/new && echo written"
+    shown = output(api, image, script, Mounts=[mount], Runtime=runtime)
+    for word in ("below", "Read-only", "written"):
+        assert (word in shown) == (word in found.split()), shown
+
+
+@pytest.fixture
+def submount(tmp_path: Path) -> Iterator[Path]:
+    """A file system mounted inside the directory that a container binds."""
+    path = tmp_path / "source/sub"
+    mounts.mount_tmpfs(path)
+    (path / "below").touch()
+    yield path
+    assert mounts.unmount_now(path)
 
 
 def test_volumes_from(api: Api, image: str) -> None:

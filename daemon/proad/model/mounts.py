@@ -85,12 +85,13 @@ def rootfs_propagation(mounts: Iterable[SpecMount]) -> str:
 
 def bind_mount(point: MountPoint, source: str) -> SpecMount:
     """Return the bind of ``source`` on the mount point's destination, for a bind or a volume."""
-    options = ["bind" if point.non_recursive else "rbind"]
-    if not point.read_write:
-        # crun mounts what is below the source as well where it is asked for "rro", whatever "bind" says.
-        is_flat = point.read_only_non_recursive or point.non_recursive
-        options.append("ro" if is_flat else "rro")
-    options.append(point.propagation or DEFAULT_PROPAGATION)
+    propagation = point.propagation or DEFAULT_PROPAGATION
+    if point.non_recursive:
+        # crun binds recursively if any of the options is recursive, and one mount has nothing to recurse into.
+        options = ["bind", *([] if point.read_write else ["ro"]), propagation.removeprefix("r")]
+    else:
+        read_only = "ro" if point.read_only_non_recursive else "rro"
+        options = ["rbind", *([] if point.read_write else [read_only]), propagation]
     return SpecMount(point.destination, "bind", source, tuple(options))
 
 
