@@ -87,7 +87,7 @@ def bind_mount(point: MountPoint, source: str) -> SpecMount:
     """Return the bind of ``source`` on the mount point's destination, for a bind or a volume."""
     propagation = point.propagation or DEFAULT_PROPAGATION
     if point.non_recursive:
-        # crun binds recursively if any of the options is recursive, and one mount has nothing to recurse into.
+        # crun binds recursively if any option is recursive; one mount alone has nothing to recurse into.
         options = ["bind", *([] if point.read_write else ["ro"]), propagation.removeprefix("r")]
     else:
         read_only = "ro" if point.read_only_non_recursive else "rro"
