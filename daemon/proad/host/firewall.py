@@ -12,22 +12,26 @@ are:
     chain  postrouting  masquerade: out of the subnet, back into it by a published port, in from 127.0.0.0/8
     chain  forward      into the bridge only from itself, in answer, or by a published port
 
-A change goes through libnftables in the process and is one transaction of the kernel: 0.1 ms, all or nothing.
+Table and rules go through libnftables in the process, ports through messages of their own; each change is one
+transaction of the kernel.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import nftables
 
+from proad.host import nftelements
+from proad.host.nftelements import Element
 from proad.model import errors
 from proad.model.network import PROTOCOLS, PublishedPort
 
 ANY_ADDRESS = "0.0.0.0"
+_FILL = bytes(2)  # a concatenated port has four bytes
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,13 @@ class Source:
         return f"{self.protocol}_{'any' if self.address == ANY_ADDRESS else 'bound'}"
 
     @property
-    def key(self) -> str:
-        return str(self.port) if self.address == ANY_ADDRESS else f"{self.address} . {self.port}"
+    def packed(self) -> bytes:
+        """The key in its map."""
+        port = self.port.to_bytes(2, "big")
+        return port if self.address == ANY_ADDRESS else IPv4Address(self.address).packed + port + _FILL
+
+    def __str__(self) -> str:
+        return f"{self.address}:{self.port}"
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,10 @@ class Target:
 
     address: str
     port: int
+
+    @property
+    def packed(self) -> bytes:
+        return IPv4Address(self.address).packed + self.port.to_bytes(2, "big") + _FILL
 
 
 Published = Mapping[Source, Target]
@@ -64,6 +77,10 @@ def published_of(address: str, ports: Iterable[PublishedPort]) -> dict[Source, T
         Source(port.protocol, port.host_ip, port.host_port): Target(address, port.container_port)
         for port in ports
     }
+
+
+def _element(source: Source, target: Target) -> Element:
+    return Element(source.map_name, source.packed, target.packed, str(source))
 
 
 class Firewall:
@@ -99,9 +116,10 @@ class Firewall:
         """
         rules = _rules(self._bridge, subnet)
         mark = hashlib.sha256(repr(rules).encode()).hexdigest()[:16]
-        if not self._carries(rules, mark):
+        listing = self._listing()
+        if not _carries(listing, rules, mark):
             self._run(_table_commands(self._table, rules, mark))
-        self._published = self._read_maps()
+        self._published = _published_in(listing)
 
     def publish(self, ports: Published) -> None:
         """Add ports; a leftover of the same host address and port is replaced."""
@@ -117,11 +135,10 @@ class Firewall:
             self._exchange(present, {})
 
     def reconcile(self, wanted: Published) -> tuple[int, int]:
-        """Make the kernel's maps be what ``wanted`` says; returns how many elements were removed and added.
+        """Make the maps, as :meth:`open` read them, be what ``wanted`` says; what is right is not touched.
 
-        Elements that are right are not touched.
+        Returns how many elements were removed and added.
         """
-        self._published = self._read_maps()
         stale = {source: target for source, target in self._published.items() if wanted.get(source) != target}
         missing = {
             source: target for source, target in wanted.items() if self._published.get(source) != target
@@ -139,12 +156,11 @@ class Firewall:
         return {source: self._published[source] for source in ports if source in self._published}
 
     def _exchange(self, old: Published, new: Published) -> None:
-        commands = [f"delete element ip {self._table} {s.map_name} {{ {s.key} }}" for s in old]
-        commands += [
-            f"add element ip {self._table} {s.map_name} {{ {s.key} : {t.address} . {t.port} }}"
-            for s, t in new.items()
-        ]
-        self._run("\n".join(commands) + "\n")
+        nftelements.exchange(
+            self._table,
+            [_element(source, target) for source, target in old.items()],
+            [_element(source, target) for source, target in new.items()],
+        )
         for source in old:
             del self._published[source]
         self._published.update(new)
@@ -170,29 +186,31 @@ class Firewall:
         objects: list[dict[str, Any]] = json.loads(output)["nftables"]
         return objects
 
-    def _carries(self, rules: Mapping[str, "Chain"], mark: str) -> bool:
-        """Whether each chain has all its rules, by our mark on them; someone may have flushed one."""
-        found = dict.fromkeys(rules, 0)
-        for item in self._listing():
-            rule = item.get("rule")
-            if rule is None:
-                continue
-            if rule["chain"] not in found or rule.get("comment") != mark:
-                return False
-            found[rule["chain"]] += 1
-        return all(found[name] == len(chain.rules) for name, chain in rules.items())
 
-    def _read_maps(self) -> dict[Source, Target]:
-        published = {}
-        for item in self._listing():
-            entry = item.get("map")
-            if entry is None:
-                continue
-            protocol = entry["name"].partition("_")[0]
-            for key, value in entry.get("elem", ()):
-                address, port = key["concat"] if isinstance(key, dict) else (ANY_ADDRESS, key)
-                published[Source(protocol, address, port)] = Target(*value["concat"])
-        return published
+def _carries(listing: list[dict[str, Any]], rules: Mapping[str, "Chain"], mark: str) -> bool:
+    """Whether each chain has all its rules, by our mark on them; someone may have flushed one."""
+    found = dict.fromkeys(rules, 0)
+    for item in listing:
+        rule = item.get("rule")
+        if rule is None:
+            continue
+        if rule["chain"] not in found or rule.get("comment") != mark:
+            return False
+        found[rule["chain"]] += 1
+    return all(found[name] == len(chain.rules) for name, chain in rules.items())
+
+
+def _published_in(listing: list[dict[str, Any]]) -> dict[Source, Target]:
+    published = {}
+    for item in listing:
+        entry = item.get("map")
+        if entry is None:
+            continue
+        protocol = entry["name"].partition("_")[0]
+        for key, value in entry.get("elem", ()):
+            address, port = key["concat"] if isinstance(key, dict) else (ANY_ADDRESS, key)
+            published[Source(protocol, address, port)] = Target(*value["concat"])
+    return published
 
 
 # --- the rules ------------------------------------------------------------------------------------------

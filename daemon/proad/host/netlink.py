@@ -42,6 +42,10 @@ RTPROT_BOOT = 3
 RTN_UNICAST = 1
 RTEXT_FILTER_SKIP_STATS = 8
 
+_IFINFOMSG_BYTES = 16
+_IFLA_IFNAME, _IFLA_MASTER = 3, 10
+_INDEX = struct.Struct("=I")
+
 
 @dataclass(frozen=True)
 class Veth:
@@ -307,10 +311,10 @@ def ports_of(bridge: str) -> set[str]:
             index = socket.if_nametoindex(bridge)
         except OSError:
             return set()
-        links = host.dump(
-            _get_links({"attrs": [("IFLA_MASTER", index), ("IFLA_EXT_MASK", RTEXT_FILTER_SKIP_STATS)]})
-        )
-    return {link.get_attr("IFLA_IFNAME") for link in links if link.get_attr("IFLA_MASTER") == index}
+        wanted = _get_links({"attrs": [("IFLA_MASTER", index), ("IFLA_EXT_MASK", RTEXT_FILTER_SKIP_STATS)]})
+        links = list(host.dump_attributes(wanted, _IFINFOMSG_BYTES))
+    master = _INDEX.pack(index)
+    return {link[_IFLA_IFNAME].rstrip(b"\0").decode() for link in links if link.get(_IFLA_MASTER) == master}
 
 
 def taken_networks() -> set[IPv4Network]:

@@ -29,6 +29,7 @@ CREATE = CHANGE | NLM_F_CREATE | NLM_F_EXCL
 DUMP = NLM_F_REQUEST | NLM_F_DUMP
 
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
+_ATTRIBUTE = struct.Struct("=HH")  # nlattr: length, type
 _SEQUENCE_OFFSET = 8
 _RECEIVE_BYTES = 1 << 18
 
@@ -50,6 +51,14 @@ class Request:
     data: bytes
 
 
+@dataclass(frozen=True)
+class Envelope:
+    """What stands around a batch that the kernel shall carry out as one; neither is acknowledged."""
+
+    begin: Request
+    end: Request
+
+
 class NetlinkSocket:
     """A socket to one family (``NETLINK_ROUTE``), in the network namespace of the thread that opens it."""
 
@@ -63,30 +72,37 @@ class NetlinkSocket:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def change(self, requests: Sequence[Request]) -> None:
-        """Carry out ``requests`` in order, in one send; those after a failed one are carried out as well.
+    def change(self, requests: Sequence[Request], *, envelope: Envelope | None = None) -> None:
+        """Carry out ``requests`` in order, in one send.
+
+        Those after a failed one are carried out as well; in an ``envelope``, none of them is then.
 
         Raises:
             NetlinkFailed: the first that was refused.
         """
         batch = bytearray()
-        for number, request in enumerate(requests):
+        around = ([envelope.begin], [envelope.end]) if envelope else ([], [])
+        for number, request in enumerate([*around[0], *requests, *around[1]]):
             start = len(batch)
             batch += request.data
-            struct.pack_into("=I", batch, start + _SEQUENCE_OFFSET, number)
+            struct.pack_into("=I", batch, start + _SEQUENCE_OFFSET, number - len(around[0]) & 0xFFFFFFFF)
         self._socket.send(batch)
-        failed: tuple[int, int] | None = None
-        answered = 0
-        while answered < len(requests):
+        failed: NetlinkFailed | None = None
+        awaited = len(requests)
+        while awaited > 0:
             for kind, sequence, start, data in self._receive():
                 if kind != NLMSG_ERROR:
                     continue
-                answered += 1
                 code = struct.unpack_from("=i", data, start + _HEADER.size)[0]
+                if envelope and sequence >= len(
+                    requests
+                ):  # the commit failed; no request has an answer of its own
+                    raise NetlinkFailed(envelope.end.what, -code)
+                awaited -= 1
                 if code and failed is None:
-                    failed = sequence, -code
+                    failed = NetlinkFailed(requests[sequence].what, -code)
         if failed is not None:
-            raise NetlinkFailed(requests[failed[0]].what, failed[1])
+            raise failed
 
     def dump(self, request: Request) -> list[Any]:
         """Return all of the kernel's objects that ``request`` asks for, as decoded messages.
@@ -94,19 +110,34 @@ class NetlinkSocket:
         Raises:
             NetlinkFailed: refused.
         """
+        found = []
+        for start, data in self._dumped(request):
+            message = request.message(data, offset=start)
+            message.decode()
+            found.append(message)
+        return found
+
+    def dump_attributes(self, request: Request, header_bytes: int) -> Iterator[dict[int, bytes]]:
+        """Yield the attributes of each object by number, not decoded, which takes a hundredth of the time.
+
+        ``header_bytes`` is the length of the family's own header, which stands before the attributes.
+
+        Raises:
+            NetlinkFailed: refused.
+        """
+        for start, data in self._dumped(request):
+            yield dict(_attributes(data, start, header_bytes))
+
+    def _dumped(self, request: Request) -> Iterator[tuple[int, bytes]]:
         self._socket.send(request.data)
-        found: list[Any] = []
         while True:
             for kind, _, start, data in self._receive():
                 if kind == NLMSG_DONE:
-                    return found
+                    return
                 if kind == NLMSG_ERROR:
-                    raise NetlinkFailed(
-                        request.what, -struct.unpack_from("=i", data, start + _HEADER.size)[0]
-                    )
-                message = request.message(data, offset=start)
-                message.decode()
-                found.append(message)
+                    code = struct.unpack_from("=i", data, start + _HEADER.size)[0]
+                    raise NetlinkFailed(request.what, -code)
+                yield start, data
 
     def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
         """Yield type, sequence number, offset and buffer of each message of the next datagram."""
@@ -116,6 +147,15 @@ class NetlinkSocket:
             length, kind, _, sequence, _ = _HEADER.unpack_from(data, start)
             yield kind, sequence, start, data
             start += (length + 3) & ~3
+
+
+def _attributes(data: bytes, start: int, header_bytes: int) -> Iterator[tuple[int, bytes]]:
+    end = start + _HEADER.unpack_from(data, start)[0]
+    at = start + _HEADER.size + header_bytes
+    while at + _ATTRIBUTE.size <= end:
+        length, kind = _ATTRIBUTE.unpack_from(data, at)
+        yield kind, data[at + _ATTRIBUTE.size : at + length]
+        at += (length + 3) & ~3
 
 
 def encode(what: str, kind: int, flags: int, message: type[nlmsg], fields: dict[str, Any]) -> Request:
