@@ -6,7 +6,8 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import docker as docker_py
@@ -154,9 +155,9 @@ def test_body_that_breaks_off_makes_no_image(api: Api, daemon: Daemon) -> None:
     assert api("GET", "/images/json").json == []
 
 
-def wait_until(condition: "object", timeout_s: float = 20.0) -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
     deadline = time.monotonic() + timeout_s
-    while not condition():  # type: ignore[operator]
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -516,6 +517,51 @@ def test_docker_py(docker_client: docker_py.DockerClient) -> None:
     docker_client.images.remove("py:3")
     docker_client.images.remove("py:2")
     assert docker_client.images.prune({"dangling": False})["SpaceReclaimed"] > 1_000_000
+
+
+# --- many at once, and no room --------------------------------------------------------------------------
+
+
+def test_same_image_loaded_and_removed_by_many_at_once(api: Api) -> None:
+    """Whatever the order, an image that is there is there with all its layers, and no layer without one
+    stays."""
+    archive = docker_archive([LOW, HIGH, OTHER], ["many:1"])
+
+    def work(number: int) -> Answer:
+        if number % 3 == 2:
+            return api("DELETE", "/images/many:1", force=True)
+        return post_tar(api, "/images/load", archive)
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(work, range(18)))
+    assert all(answer.status in (200, 404) for answer in answers)
+    assert not any(b"error" in answer.body for answer in answers if answer.status == 200)
+    load(api, archive)
+    shown = api("GET", "/images/many:1/json").json
+    layers = [shown["GraphDriver"]["Data"]["UpperDir"], *shown["GraphDriver"]["Data"]["LowerDir"].split(":")]
+    assert len(layers) == 3
+    assert all(os.listdir(layer) for layer in layers)
+
+
+def test_full_disk_is_told_and_leaves_nothing(make_daemon: Callable[..., Daemon]) -> None:
+    daemon = make_daemon()
+    daemon.data_root.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "proa-test", daemon.data_root], check=True)
+    try:
+        daemon.start()
+        big = make_tar([Item("big", os.urandom(3 << 20))])
+        assert import_tar(daemon.api, LOW, repo="small")
+        before = files(daemon)
+        answer = post_tar(daemon.api, "/images/create", big, fromSrc="-")
+        assert answer.status in (400, 500)
+        assert "No space left on device" in answer.json["message"] or "larger than" in answer.json["message"]
+        assert "error" in load(daemon.api, docker_archive([big], ["big:1"]))[-1]
+        assert files(daemon) == before
+        assert names(daemon.api) == ["small:latest"]
+        daemon.api("DELETE", "/images/small").expect(200)
+        daemon.stop()
+    finally:
+        subprocess.run(["umount", "--lazy", daemon.data_root], check=True)
 
 
 # --- crashes ------------------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ class ImageIntake:
             raise errors.InvalidParameter(f"operating system is not supported: {platform.os}")
         config = apply_changes(ImageConfig(), changes)
         async with self._blobs.workspace() as work, self._clean_after_failure():
-            tree = _make_tree(work / "tree")
+            tree = _make_directory(work / "tree")
             layer = await self._unpacker.layer(source, tree, keep_as=work / "blob")
             now_ns = time.time_ns()
             created = format_rfc3339_ns(now_ns)
@@ -127,8 +127,7 @@ class ImageIntake:
             errors.InvalidParameter: the archive is broken, or holds no image for the platform.
         """
         async with self._blobs.workspace() as work, self._clean_after_failure():
-            files = work / "files"
-            files.mkdir()
+            files = _make_directory(work / "files")
             members = await self._unpacker.members(source, files)
             candidates = _candidates(members, platform)
             if not candidates:
@@ -150,7 +149,7 @@ class ImageIntake:
                 "invalid manifest, layers length mismatch: "
                 f"expected {len(candidate.layers)}, got {len(image.diff_ids)}"
             )
-        work.mkdir()
+        _make_directory(work)
         blobs = tuple(member.digest for member in candidate.layers)
         with self._garbage.pinned((image.id, *image.chain_ids, *blobs)):
             sizes = [
@@ -175,7 +174,7 @@ class ImageIntake:
         known = self._blobs.layer(chain_id)
         if known:
             return known.size_bytes
-        tree = _make_tree(work / str(position))
+        tree = _make_directory(work / str(position))
         told = _LayerProgress(report, diff_id, member.size_bytes)
         # An image before this one may have moved the file to the blobs.
         path = member.path if member.path.exists() else self._blobs.blob_path(member.digest)
@@ -269,8 +268,16 @@ def emit(tx: Transaction, action: str, image: Image, name: str = "") -> None:
     tx.emit("image", action, image.id, {**image.config.labels, "name": name or image.id})
 
 
-def _make_tree(path: Path) -> Path:
-    path.mkdir()
+def _make_directory(path: Path) -> Path:
+    """An empty directory, for a layer or for the files of an archive.
+
+    Raises:
+        errors.System: the disk is full.
+    """
+    try:
+        path.mkdir()
+    except OSError as error:
+        raise errors.System(f"cannot make room for an image: {error.strerror}") from error
     path.chmod(0o755)  # the root directory of a container, where the archive says nothing of it
     return path
 

@@ -238,7 +238,12 @@ class Images:
                 msgspec.structs.replace(descriptor, annotations={"org.opencontainers.image.ref.name": name})
                 for name in names
             ] or [descriptor]
-        self._blobs.write_index(listed)
+        try:
+            self._blobs.write_index(listed)
+        except (
+            errors.System
+        ) as error:  # it is for others to read and written anew each time: no reason to fail
+            log.warning("index of images is out of date", error=error.message)
 
 
 def _parse(ref: str) -> tuple[Reference | None, errors.InvalidParameter | None]:

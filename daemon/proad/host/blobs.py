@@ -15,8 +15,8 @@ https://github.com/opencontainers/image-spec/blob/main/image-layout.md
 import hashlib
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -61,7 +61,8 @@ class BlobStore:
     async def workspace(self) -> AsyncIterator[Path]:
         """A directory for work in progress, on the same file system; gone, with all in it, at the end."""
         path = self._tmp / f"{_PREFIX}{secrets.token_hex(8)}"
-        path.mkdir(mode=0o700)
+        with _told_as("cannot make room for an image"):
+            path.mkdir(mode=0o700)
         try:
             yield path
         finally:
@@ -89,19 +90,18 @@ class BlobStore:
 
     async def place_layer(self, tree: Path, info: LayerInfo) -> None:
         """Make the unpacked directory ``tree`` the layer's; without effect where it is there already."""
+        directory = self._layers / _hex(info.chain_id)
+        if directory.exists() and not self.layer(info.chain_id):  # some of it was removed by hand
+            await self.remove_layers([info.chain_id])
         if self.layer(info.chain_id):
             return
-        directory = self._layers / _hex(info.chain_id)
-        if directory.exists():  # some of it was removed by hand
-            await self.remove_layers([info.chain_id])
         whole = tree.with_name(f"{tree.name}.layer")
-        whole.mkdir(mode=0o710)
-        os.rename(tree, whole / "diff")
-        self._write(whole / "layer.json", msgspec.json.encode(info))
-        try:
+        with _told_as(f"cannot keep layer {info.chain_id}"):
+            whole.mkdir(mode=0o710)
+            os.rename(tree, whole / "diff")
+            self._write(whole / "layer.json", msgspec.json.encode(info))
+            # Nothing awaited since the look above, so nobody has put the layer there meanwhile.
             os.rename(whole, directory)
-        except FileExistsError:  # another load of the same layer was faster
-            return
 
     async def remove_layers(self, chain_ids: Iterable[str]) -> None:
         await self._remove([self._layers / _hex(chain_id) for chain_id in chain_ids])
@@ -127,7 +127,8 @@ class BlobStore:
 
     def place_blob(self, path: Path, digest: str) -> None:
         """Make the finished file ``path`` the blob of that digest."""
-        os.rename(path, self.blob_path(digest))
+        with _told_as(f"cannot keep blob {digest}"):
+            os.rename(path, self.blob_path(digest))
 
     def blobs(self) -> set[str]:
         return {f"sha256:{entry.name}" for entry in os.scandir(self._blobs)}
@@ -144,7 +145,8 @@ class BlobStore:
 
     async def settle(self) -> None:
         """Return when all that was placed survives a power cut."""
-        await trio.to_thread.run_sync(_sync_directories, (self._blobs, self._layers, self._root))
+        with _told_as("cannot put an image on the disk"):
+            await trio.to_thread.run_sync(_sync_directories, (self._blobs, self._layers, self._root))
 
     # ----------------------------------------------------------------------------------------------------
 
@@ -179,13 +181,25 @@ class BlobStore:
     def _write(self, path: Path, content: bytes) -> None:
         """Write a small file so that it is there whole or not at all, power cuts included."""
         unfinished = self._tmp / f"{_PREFIX}{secrets.token_hex(8)}"
-        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(descriptor, content)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.rename(unfinished, path)
+        with _told_as(f"cannot write {path}"):
+            try:
+                with unfinished.open("xb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.rename(unfinished, path)
+            except BaseException:
+                unfinished.unlink(missing_ok=True)
+                raise
+
+
+@contextmanager
+def _told_as(what: str) -> Iterator[None]:
+    """Tell the kernel's refusals as errors of the engine's."""
+    try:
+        yield
+    except OSError as error:
+        raise errors.System(f"{what}: {error.strerror}") from error
 
 
 def _hex(digest: str) -> str:
