@@ -105,7 +105,7 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     images = Images(store, blobs, Unpacker())
     streams = Streams(config, store)
     resources = RunResources(config, store, overlay, mounting, networks, cgroups, nursery)
-    disposer = Disposer(config, store, waiters, overlay, volumes, resources)
+    disposer = Disposer(config, store, waiters, overlay, volumes, resources, streams)
     supervisor = Supervisor(store, locks, waiters, resources, disposer, streams, cgroups, nursery)
     init_path = config.init_path or next(filter(None, (shutil.which(p, path=SEARCH_PATH) for p in INIT_PROGRAMS)), "")
     acquirer = Acquirer(config, store, overlay, mounting, networks, resources, facts, SeccompProfiles(), choice.runtime, init_path)

@@ -11,6 +11,9 @@ from proad.host.logs import LogFile, Shape, Shaper
 
 _MAX_QUICK_TAIL = 10_000
 """To find more lines than this from the end takes milliseconds: it is done off the loop."""
+_QUICK_S = 0.005
+_PAUSE_S = 0.002
+_LOOK_AGAIN_S = 0.05
 
 
 async def read_log(
@@ -58,15 +61,26 @@ class _News:
     """Wakes a follower: the file grew, the run is over, or the time is up."""
 
     def __init__(self, directory: Path, over: asyncio.Event) -> None:
-        self._watch = DirectoryWatch(directory)
+        self._directory = directory
+        self._watch: DirectoryWatch | None = None
         self._over = over
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
-        self._loop.add_reader(self._watch.fileno(), self._on_change)
+        self._woken_at = 0.0
+        self._watch_directory()
         self._ending = self._loop.create_task(self._wait_over())
 
+    def _watch_directory(self) -> bool:
+        """A container has a directory from its first start on; nothing can be logged before."""
+        if self._watch is None and self._directory.is_dir():
+            self._watch = DirectoryWatch(self._directory)
+            self._loop.add_reader(self._watch.fileno(), self._on_change)
+            self._changed.set()
+        return self._watch is not None
+
     def _on_change(self) -> None:
-        self._watch.drain()
+        if self._watch is not None:
+            self._watch.drain()
         self._changed.set()
 
     async def _wait_over(self) -> None:
@@ -74,14 +88,20 @@ class _News:
         self._changed.set()
 
     async def wait(self, until_ns: int | None) -> None:
-        """Return when there may be more to read, or at ``until_ns``."""
+        """Return when there may be more to read, or at ``until_ns``; of news in quick succession not each."""
+        if time.monotonic() - self._woken_at < _QUICK_S:
+            await asyncio.sleep(_PAUSE_S)
         timeout_s = None if until_ns is None else max(0.0, (until_ns - time.time_ns()) / 1e9) + 0.001
+        if not self._watch_directory():
+            timeout_s = _LOOK_AGAIN_S
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._changed.wait()
         self._changed.clear()
+        self._woken_at = time.monotonic()
 
     def close(self) -> None:
         self._ending.cancel()
-        self._loop.remove_reader(self._watch.fileno())
-        self._watch.close()
+        if self._watch is not None:
+            self._loop.remove_reader(self._watch.fileno())
+            self._watch.close()

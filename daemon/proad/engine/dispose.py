@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from proad.config import Config
 from proad.engine.lookup import event_attributes
 from proad.engine.resources import RunResources
+from proad.engine.streams import Streams
 from proad.engine.volumes import Volumes
 from proad.engine.waiting import Waiters, WaitResult
 from proad.host.overlay import Overlay
@@ -26,6 +27,7 @@ class Disposer:
         overlay: Overlay,
         volumes: Volumes,
         resources: RunResources,
+        streams: Streams,
     ) -> None:
         self._config = config
         self._store = store
@@ -33,6 +35,7 @@ class Disposer:
         self._overlay = overlay
         self._volumes = volumes
         self._resources = resources
+        self._streams = streams
 
     async def dispose_locked(self, container: Container, *, volumes: bool) -> None:
         """Remove a container that does not run; the caller holds its lock. Event ``destroy``.
@@ -55,6 +58,7 @@ class Disposer:
         with self._store.transaction() as tx:
             tx.delete_container(container.id)
             tx.emit("container", "destroy", container.id, event_attributes(container))
+        self._streams.run_ended(container.id)  # clients may be attached to what never started
         if volumes:
             await self._volumes.remove_anonymous(container)
         self._waiters.removed(container.id, WaitResult(container.exit_code, container.error))
