@@ -1,5 +1,6 @@
 """The nftables table, against the kernel."""
 
+import errno
 import os
 import subprocess
 from collections.abc import Iterator
@@ -8,6 +9,8 @@ from ipaddress import IPv4Network
 import pytest
 
 from proad.host.firewall import Firewall, Published, published_of
+from proad.host.netlinksocket import NetlinkFailed
+from proad.host.nftelements import Element, ElementWriter
 from proad.model import errors
 from proad.model.network import PROTOCOLS, PublishedPort
 
@@ -120,3 +123,23 @@ def test_a_refused_change_says_so_and_changes_nothing(table: str) -> None:
     assert firewall.published == ports(18108)
     firewall.delete()
     firewall.delete()
+
+
+def test_a_transaction_is_all_or_nothing(table: str) -> None:
+    firewall = opened(table)
+    writer = ElementWriter(table)
+    port = Element("tcp_any", (18110).to_bytes(2, "big"), bytes([10, 215, 0, 2, 0, 80, 0, 0]), "18110")
+    missing = Element("tcp_any", (18111).to_bytes(2, "big"), port.value, "18111")
+    with pytest.raises(
+        NetlinkFailed, match=f"remove 18111 in map tcp_any of nftables table {table}: no such"
+    ) as caught:
+        writer.exchange([missing], [port])
+    assert caught.value.errno == errno.ENOENT
+    assert not opened(table).published
+    writer.exchange([], [port])
+    with pytest.raises(NetlinkFailed, match=r"add 18110 .*: file exists"):
+        writer.exchange([], [Element(port.map_name, port.key, bytes([10, 215, 0, 3, 0, 80, 0, 0]), "18110")])
+    assert not firewall.published, "a mirror is its own firewall's"
+    assert [(str(source), target.address) for source, target in opened(table).published.items()] == [
+        ("0.0.0.0:18110", "10.215.0.2")
+    ]

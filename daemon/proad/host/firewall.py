@@ -25,8 +25,7 @@ from typing import Any
 
 import nftables
 
-from proad.host import nftelements
-from proad.host.nftelements import Element
+from proad.host.nftelements import Element, ElementWriter
 from proad.model import errors
 from proad.model.network import PROTOCOLS, PublishedPort
 
@@ -100,6 +99,7 @@ class Firewall:
             self._nft = nftables.Nftables()
         except OSError as error:
             raise errors.Unavailable(f"libnftables is missing ({error}); install libnftables1") from error
+        self._elements = ElementWriter(table)
         self._table = table
         self._bridge = bridge
         self._published: dict[Source, Target] = {}
@@ -156,8 +156,7 @@ class Firewall:
         return {source: self._published[source] for source in ports if source in self._published}
 
     def _exchange(self, old: Published, new: Published) -> None:
-        nftelements.exchange(
-            self._table,
+        self._elements.exchange(
             [_element(source, target) for source, target in old.items()],
             [_element(source, target) for source, target in new.items()],
         )

@@ -16,6 +16,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any
 
+from pyroute2.netlink import NLM_F_REQUEST
 from pyroute2.netlink.rtnl import (
     RTM_DELADDR,
     RTM_DELLINK,
@@ -285,23 +286,20 @@ def configure_bridge(
 
 def find_link(name: str) -> Link | None:
     """Return an interface of the host by name, with its IPv4 addresses; None where there is none."""
+    try:
+        index = socket.if_nametoindex(name)
+    except OSError:
+        return None
     with NetlinkSocket(socket.NETLINK_ROUTE) as host:
-        try:
-            index = socket.if_nametoindex(name)
-        except OSError:
-            return None
-        links = host.dump(_get_links({}))
+        link = host.get(encode(f"find {name}", RTM_GETLINK, NLM_F_REQUEST, ifinfmsg, {"index": index}))
         addresses = host.dump(_get_addresses())
-    for link in links:
-        if link["index"] == index:
-            return Link(
-                index=index,
-                name=name,
-                kind=link.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") or "",
-                is_up=bool(link["flags"] & IFF_UP),
-                addresses=tuple(_interface_of(item) for item in addresses if item["index"] == index),
-            )
-    return None
+    return Link(
+        index=index,
+        name=name,
+        kind=link.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") or "",
+        is_up=bool(link["flags"] & IFF_UP),
+        addresses=tuple(_interface_of(item) for item in addresses if item["index"] == index),
+    )
 
 
 def ports_of(bridge: str) -> set[str]:

@@ -117,6 +117,20 @@ class NetlinkSocket:
             found.append(message)
         return found
 
+    def get(self, request: Request) -> Any:
+        """Return the one object that ``request`` asks for, as a decoded message.
+
+        Raises:
+            NetlinkFailed: refused, or there is none.
+        """
+        self._socket.send(request.data)
+        kind, _, start, data = next(self._receive())
+        if kind == NLMSG_ERROR:
+            raise self._refused(request, start, data)
+        message = request.message(data, offset=start)
+        message.decode()
+        return message
+
     def dump_attributes(self, request: Request, header_bytes: int) -> Iterator[dict[int, bytes]]:
         """Yield the attributes of each object by number, not decoded, which takes a hundredth of the time.
 
@@ -135,9 +149,11 @@ class NetlinkSocket:
                 if kind == NLMSG_DONE:
                     return
                 if kind == NLMSG_ERROR:
-                    code = struct.unpack_from("=i", data, start + _HEADER.size)[0]
-                    raise NetlinkFailed(request.what, -code)
+                    raise self._refused(request, start, data)
                 yield start, data
+
+    def _refused(self, request: Request, start: int, data: bytes) -> NetlinkFailed:
+        return NetlinkFailed(request.what, -struct.unpack_from("=i", data, start + _HEADER.size)[0])
 
     def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
         """Yield type, sequence number, offset and buffer of each message of the next datagram."""

@@ -35,18 +35,28 @@ class Element:
     shown: str
 
 
-def exchange(table: str, removed: Sequence[Element], added: Sequence[Element]) -> None:
-    """Remove and add elements of an ``ip`` table in one transaction: all or nothing.
+class ElementWriter:
+    """Changes the elements of one ``ip`` table; the table need not be there yet.
 
-    Raises:
-        NetlinkFailed: the kernel refused the first one that it names: ``ENOENT`` for one that is not there,
-        ``EEXIST``
-            for one whose key leads elsewhere.
+    Its socket stays open for good: when one is closed, the kernel waits until everything that was removed
+    lately is out of every processor's sight, some 15 ms.
     """
-    requests = [_request("remove", NFT_MSG_DELSETELEM, CHANGE, table, element) for element in removed]
-    requests += [_request("add", NFT_MSG_NEWSETELEM, CREATE, table, element) for element in added]
-    with NetlinkSocket(NETLINK_NETFILTER) as kernel:
-        kernel.change(requests, envelope=_envelope())
+
+    def __init__(self, table: str) -> None:
+        self._table = table
+        self._kernel = NetlinkSocket(NETLINK_NETFILTER)
+
+    def exchange(self, removed: Sequence[Element], added: Sequence[Element]) -> None:
+        """Remove and add elements in one transaction: all or nothing.
+
+        Raises:
+            NetlinkFailed: the kernel refused the first one that it names: ``ENOENT`` for one that is not
+            there,
+                ``EEXIST`` for one whose key leads elsewhere.
+        """
+        requests = [_request("remove", NFT_MSG_DELSETELEM, CHANGE, self._table, item) for item in removed]
+        requests += [_request("add", NFT_MSG_NEWSETELEM, CREATE, self._table, item) for item in added]
+        self._kernel.change(requests, envelope=_envelope())
 
 
 def _request(verb: str, kind: int, flags: int, table: str, element: Element) -> Request:
