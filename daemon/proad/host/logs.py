@@ -13,6 +13,7 @@ Blocks are taken apart with one slice and one look-up for each line, which is so
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -186,18 +187,17 @@ class LogFile:
         Raises:
             errors.System: the disk failed.
         """
-        if self._end is not None and self._offset >= self._end:
-            return b""
         if self._descriptor < 0 and not self._open():
             return b""
-        size = BLOCK_BYTES
+        left = sys.maxsize if self._end is None else self._end - self._offset
+        size = min(BLOCK_BYTES, left)
         try:
             while True:
                 block = os.pread(self._descriptor, size, self._offset)
                 end = block.rfind(b"\n") + 1
-                if end or len(block) < size:
+                if end or len(block) < size or size == left:
                     break
-                size *= 2  # a single piece longer than the block
+                size = min(size * 2, left)  # a single piece longer than the block
             if not end and self._was_replaced():
                 self.close()
                 self._offset = 0
