@@ -255,7 +255,11 @@ class Networks:
         await trio.to_thread.run_sync(self._mend, left, lost)
         if removed or added or left or lost:
             log.info(
-                "networks recovered", ports_removed=removed, ports_added=added, freed=left, rejoined=lost
+                "networks recovered",
+                ports_removed=removed,
+                ports_added=added,
+                freed=sorted(left),
+                rejoined=sorted(lost),
             )
 
     def _mend(self, left: set[str], lost: set[str]) -> None:
