@@ -83,24 +83,48 @@ def make_parser() -> argparse.ArgumentParser:
         description="A container engine for one Linux machine that serves the Docker Engine API.",
     )  # fmt: skip
     add = parser.add_argument
-    add("-H", "--host", action="append", dest="host", metavar="URL",
-        help="socket to listen on: unix:///path, fd:// (inherited from systemd) or tcp://127.0.0.1:PORT; repeatable")
+    add(
+        "-H",
+        "--host",
+        action="append",
+        dest="host",
+        metavar="URL",
+        help="socket to listen on: unix:///path, fd:// (inherited from systemd) or tcp://127.0.0.1:PORT; repeatable",
+    )
     add("--data-root", metavar="DIR", help=f"state, layers and volumes (default {DEFAULT_DATA_ROOT})")
     add("--exec-root", metavar="DIR", help=f"runtime files and sockets (default {DEFAULT_EXEC_ROOT})")
     add("-p", "--pidfile", metavar="FILE", help="file to write the daemon's pid to")
-    add("--config-file", metavar="FILE", help=f"TOML configuration file (default {DEFAULT_CONFIG_FILE}, if there)")
+    add(
+        "--config-file",
+        metavar="FILE",
+        help=f"TOML configuration file (default {DEFAULT_CONFIG_FILE}, if there)",
+    )
     add("-G", "--group", metavar="NAME", help="group that owns the socket (default proa)")
     add("-b", "--bridge", metavar="NAME", help="name of the default bridge")
     add("--bip", metavar="CIDR", help="address of the default bridge, such as 172.30.0.1/16")
-    add("--default-address-pool", action="append", metavar="base=CIDR,size=N", help="pool for networks; repeatable")
+    add(
+        "--default-address-pool",
+        action="append",
+        metavar="base=CIDR,size=N",
+        help="pool for networks; repeatable",
+    )
     add("--cgroup-parent", metavar="PATH", help="parent cgroup of all containers")
-    add("--default-runtime", metavar="NAME", help="OCI runtime (default: crun if it works on this host, else runc)")
+    add(
+        "--default-runtime",
+        metavar="NAME",
+        help="OCI runtime (default: crun if it works on this host, else runc)",
+    )
     add("--add-runtime", action="append", metavar="NAME=PATH", help="another OCI runtime; repeatable")
     add("--default-ulimit", action="append", metavar="NAME=SOFT[:HARD]", help="default ulimit; repeatable")
     add("--dns", action="append", metavar="ADDRESS", help="DNS server for containers; repeatable")
     add("--dns-search", action="append", metavar="DOMAIN", help="DNS search domain; repeatable")
     add("--dns-opt", action="append", metavar="OPTION", help="resolver option; repeatable")
-    add("--insecure-registry", action="append", metavar="HOST", help="registry spoken to without TLS checks; repeatable")
+    add(
+        "--insecure-registry",
+        action="append",
+        metavar="HOST",
+        help="registry spoken to without TLS checks; repeatable",
+    )
     add("--registry-mirror", action="append", metavar="URL", help="preferred mirror; repeatable")
     add("-l", "--log-level", choices=["debug", "info", "warn", "warning", "error", "fatal"])
     add("--log-format", choices=["text", "json"], help="default: text on a terminal, else json")
@@ -111,7 +135,11 @@ def make_parser() -> argparse.ArgumentParser:
     add("--port-range", metavar="FIRST-LAST", help="host ports for random publishing")
     add("--events-max-count", type=int, metavar="N", help="how many events are kept")
     add("--events-max-age", type=int, metavar="SECONDS", help="how long events are kept")
-    add("--insecure-tcp", action="store_true", help="allow tcp:// hosts, which give root to whoever reaches them")
+    add(
+        "--insecure-tcp",
+        action="store_true",
+        help="allow tcp:// hosts, which give root to whoever reaches them",
+    )
     add("--stop-containers-on-exit", action="store_true", help="stop all containers on SIGTERM")
     add("--check", action="store_true", help="print what this host has and lacks, and exit")
     add("-v", "--version", action="store_true", help="print the version and exit")
@@ -126,7 +154,10 @@ def load(given: Mapping[str, Any]) -> Config:
     """
     path = Path(given["config_file"]) if "config_file" in given else None
     file_values = _read_file(path or DEFAULT_CONFIG_FILE, required=path is not None)
-    values = {**file_values, **{k: v for k, v in given.items() if k not in ("check", "version", "config_file")}}
+    values = {
+        **file_values,
+        **{k: v for k, v in given.items() if k not in ("check", "version", "config_file")},
+    }
     try:
         return _build(values, path)
     except (ValueError, TypeError) as error:
@@ -179,7 +210,9 @@ def _build(values: dict[str, Any], path: Path | None) -> Config:
     if bip:
         ipaddress.IPv4Interface(bip)
     cgroup_parent = values.pop("cgroup_parent", f"/proa{'-' + tag if tag else ''}")
-    if not re.fullmatch(r"/?[A-Za-z0-9_.:-]+(/[A-Za-z0-9_.:-]+)*", cgroup_parent) or ".." in cgroup_parent.split("/"):
+    if not re.fullmatch(
+        r"/?[A-Za-z0-9_.:-]+(/[A-Za-z0-9_.:-]+)*", cgroup_parent
+    ) or ".." in cgroup_parent.split("/"):
         raise ConfigError(f"--cgroup-parent {cgroup_parent!r} is not a cgroup path")
     config = Config(
         hosts=tuple(values.pop("host", ())) or (f"unix://{exec_root}/proa.sock",),
@@ -189,7 +222,8 @@ def _build(values: dict[str, Any], path: Path | None) -> Config:
         config_file=path,
         bridge=bridge,
         bip=bip,
-        default_address_pools=tuple(map(_parse_pool, values.pop("default_address_pool", ()))) or DEFAULT_POOLS,
+        default_address_pools=tuple(map(_parse_pool, values.pop("default_address_pool", ())))
+        or DEFAULT_POOLS,
         table=f"proa{'_' + tag if tag else ''}",
         cgroup_parent="/" + cgroup_parent.strip("/"),
         runtimes=dict(_pair(item, "--add-runtime") for item in values.pop("add_runtime", ())),
@@ -233,7 +267,9 @@ def _check_hosts(config: Config) -> None:
             continue
         elif scheme == "tcp":
             if not config.insecure_tcp:
-                raise ConfigError(f"--host {host}: a tcp socket gives root to whoever reaches it; add --insecure-tcp")
+                raise ConfigError(
+                    f"--host {host}: a tcp socket gives root to whoever reaches it; add --insecure-tcp"
+                )
             address, _, port = rest.rpartition(":")
             if not port.isdigit() or int(port) > 65535 or not address:
                 raise ConfigError(f"--host {host}: expected tcp://ADDRESS:PORT")

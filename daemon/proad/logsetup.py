@@ -49,7 +49,9 @@ def set_up_logging(level: str, log_format: str, stream: TextIO | None = None) ->
         cache_logger_on_first_use=False,
     )
     # Libraries that speak through the standard module are heard from warnings on, on the same stream.
-    logging.basicConfig(level=max(LEVELS[level], logging.WARNING), stream=out, format="%(levelname)s %(name)s %(message)s")
+    logging.basicConfig(
+        level=max(LEVELS[level], logging.WARNING), stream=out, format="%(levelname)s %(name)s %(message)s"
+    )
 
 
 _current = {"priority": 6}

@@ -40,7 +40,9 @@ from proad.model import errors
 from proad.store.db import Store
 
 INIT_PROGRAMS = ("docker-init", "tini-static", "tini", "catatonit")
-SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/libexec/podman:/usr/lib/podman"
+SEARCH_PATH = (
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/libexec/podman:/usr/lib/podman"
+)
 
 log = structlog.get_logger(__name__)
 
@@ -87,7 +89,9 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     """
     layout = detect_layout()
     choice = choose_runtime(config.default_runtime, config.runtimes, config.exec_root / "runtime", layout)
-    log.info("runtime chosen", runtime=choice.runtime.name, path=str(choice.runtime.path), reason=choice.reason)
+    log.info(
+        "runtime chosen", runtime=choice.runtime.name, path=str(choice.runtime.path), reason=choice.reason
+    )
     conmon_path = shutil.which("conmon", path=SEARCH_PATH)
     if conmon_path is None:
         raise errors.Unavailable("conmon is not installed: it keeps containers alive without the daemon")
@@ -107,10 +111,35 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     resources = RunResources(config, store, overlay, mounting, networks, cgroups, nursery)
     disposer = Disposer(config, store, waiters, overlay, volumes, resources, streams)
     supervisor = Supervisor(store, locks, waiters, resources, disposer, streams, cgroups, nursery)
-    init_path = config.init_path or next(filter(None, (shutil.which(p, path=SEARCH_PATH) for p in INIT_PROGRAMS)), "")
-    acquirer = Acquirer(config, store, overlay, mounting, networks, resources, facts, SeccompProfiles(), choice.runtime, init_path)
+    init_path = config.init_path or next(
+        filter(None, (shutil.which(p, path=SEARCH_PATH) for p in INIT_PROGRAMS)), ""
+    )
+    acquirer = Acquirer(
+        config,
+        store,
+        overlay,
+        mounting,
+        networks,
+        resources,
+        facts,
+        SeccompProfiles(),
+        choice.runtime,
+        init_path,
+    )
     starter = Starter(
-        store, locks, waiters, facts, mounting, acquirer, resources, disposer, streams, conmon, supervisor, cgroups, nursery
+        store,
+        locks,
+        waiters,
+        facts,
+        mounting,
+        acquirer,
+        resources,
+        disposer,
+        streams,
+        conmon,
+        supervisor,
+        cgroups,
+        nursery,
     )
     supervisor.start_again = starter.start_again
     control = Control(store, locks, waiters, cgroups, streams, starter)

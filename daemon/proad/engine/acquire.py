@@ -90,7 +90,9 @@ class Acquirer:
         runtime = self._runtime_of(container.host_config)
         run = replace(run, runtime=runtime.name, cgroup=f"{self._config.cgroup_parent}/{container.id}")
         paths = self._resources.paths(container.id)
-        undo.push("run files", self._resources.remove_files, container.id, residue=("run-files", container.id))
+        undo.push(
+            "run files", self._resources.remove_files, container.id, residue=("run-files", container.id)
+        )
         paths.bundle.mkdir(mode=0o700)
         paths.state.mkdir(mode=0o710, exist_ok=True)
         side = _SideBySide()
@@ -108,20 +110,26 @@ class Acquirer:
                     self._make_working_directory(container, tree)
                 user = _find_user(container, tree)
             with timer.step("environment"):
-                env = container_environment(container, container.config.hostname, linked_environment(container, linked))
+                env = container_environment(
+                    container, container.config.hostname, linked_environment(container, linked)
+                )
             with timer.step("ipc"):
                 shm = self._make_shm(container, joined, paths, undo)
             with timer.step("mounts"):
                 undo.push("mounts", self._mounting.release, container, residue=("mounts", container.id))
                 user_mounts = await self._mounting.prepare(container, rootfs)
             with timer.step("spec"):
-                inputs = self._spec_inputs(container, run, rootfs, user, env, [*etc, *user_mounts], shm, joined)
+                inputs = self._spec_inputs(
+                    container, run, rootfs, user, env, [*etc, *user_mounts], shm, joined
+                )
                 (paths.bundle / "config.json").write_bytes(msgspec.json.encode(build_spec(inputs)))
         except BaseException:
             if side.reserved is not None:
                 side.reserved.close()
             raise
-        return Acquisition(run, self._monitor_request(container, run, runtime, paths, side.reserved), side.reserved)
+        return Acquisition(
+            run, self._monitor_request(container, run, runtime, paths, side.reserved), side.reserved
+        )
 
     def _runtime_of(self, host_config: HostConfig) -> Runtime:
         if not host_config.runtime:
@@ -167,7 +175,11 @@ class Acquirer:
         paths = self._resources.paths(owner.id)
         if owner is container:
             write_etc_files(self._config, container, run.endpoint, linked, paths, self._networks.host_gateway)
-        files = {"/etc/resolv.conf": paths.resolv_conf, "/etc/hostname": paths.hostname, "/etc/hosts": paths.hosts}
+        files = {
+            "/etc/resolv.conf": paths.resolv_conf,
+            "/etc/hostname": paths.hostname,
+            "/etc/hosts": paths.hosts,
+        }
         taken = {point.destination for point in container.mounts}
         return [
             SpecMount(destination, "bind", str(path), ("rbind", "rprivate"))
@@ -209,7 +221,9 @@ class Acquirer:
     ) -> SpecInputs:
         host_config = container.host_config
         if wants_init(host_config) and not self._init_path:
-            raise errors.StartFailed("no init program on this host for --init: install tini, or give --init-path")
+            raise errors.StartFailed(
+                "no init program on this host for --init: install tini, or give --init-path"
+            )
         facts = self._facts.read(host_config)
         without_raise = "CAP_SYS_RESOURCE" not in facts.capabilities
         return SpecInputs(
@@ -235,7 +249,12 @@ class Acquirer:
         )
 
     def _monitor_request(
-        self, container: Container, run: Run, runtime: Runtime, paths: RunPaths, reserved: ReservedPorts | None
+        self,
+        container: Container,
+        run: Run,
+        runtime: Runtime,
+        paths: RunPaths,
+        reserved: ReservedPorts | None,
     ) -> MonitorRequest:
         keeps_log = container.host_config.log_config.type != NO_LOG
         return MonitorRequest(

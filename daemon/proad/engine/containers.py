@@ -134,7 +134,9 @@ class Containers:
         """
         container = find_container(self._store, ref)
         if container.status is Status.RESTARTING:
-            raise errors.Conflict(f"container {container.id} is restarting, wait until the container is running")
+            raise errors.Conflict(
+                f"container {container.id} is restarting, wait until the container is running"
+            )
         if not container.status.has_process or container.run is None:
             raise errors.Conflict(f"container {container.id} is not running")
         if not _SAFE_PS_ARGS.fullmatch(ps_args):
@@ -167,7 +169,12 @@ class Containers:
             renamed = replace(container, name=name)
             with self._store.transaction() as tx:
                 tx.put_container(renamed)
-                tx.emit("container", "rename", container.id, event_attributes(renamed, oldName=f"/{container.name}"))
+                tx.emit(
+                    "container",
+                    "rename",
+                    container.id,
+                    event_attributes(renamed, oldName=f"/{container.name}"),
+                )
 
     async def update(self, ref: str, request: UpdateRequest) -> Texts:
         """Change limits and restart policy, of a running one at once; returns warnings. Event ``update``.
@@ -181,8 +188,10 @@ class Containers:
         async with self._locks.of(container.id):
             container = find_container(self._store, container.id)
             if container.status in (Status.REMOVING, Status.DEAD):
-                raise errors.Conflict("Container is marked for removal and cannot be \"update\".")
-            merged, warnings = merge_update(container.host_config, request, self._facts.read(container.host_config))
+                raise errors.Conflict('Container is marked for removal and cannot be "update".')
+            merged, warnings = merge_update(
+                container.host_config, request, self._facts.read(container.host_config)
+            )
             if container.status.has_process and container.run is not None:
                 await self._apply(container, merged)
             with self._store.transaction() as tx:
@@ -192,7 +201,9 @@ class Containers:
 
     async def _apply(self, container: Container, host_config: HostConfig) -> None:
         assert container.run is not None
-        runtime = find_runtime(container.run.runtime, self._config.runtimes, self._config.exec_root / "runtime")
+        runtime = find_runtime(
+            container.run.runtime, self._config.runtimes, self._config.exec_root / "runtime"
+        )
         can_lift = self._facts.read(host_config).can_limit_swap
         resources = runtime_resources(host_config, block_numbers(host_config), lift_swap=can_lift)
         await runtime.update(container.id, resources)
@@ -205,7 +216,9 @@ class Containers:
             log.warning("ancestor filter names no image", ancestor=ref)
             return set()
         top = image.chain_ids
-        return {other.id for other in self._store.images.values() if other.chain_ids[: len(top)] == top} | {image.id}
+        return {other.id for other in self._store.images.values() if other.chain_ids[: len(top)] == top} | {
+            image.id
+        }
 
 
 def refuse_taken_name(store: Store, name: str) -> None:

@@ -32,7 +32,13 @@ class Control:
     """The verbs on running containers."""
 
     def __init__(
-        self, store: Store, locks: Locks, waiters: Waiters, cgroups: Cgroups, streams: Streams, starter: Starter
+        self,
+        store: Store,
+        locks: Locks,
+        waiters: Waiters,
+        cgroups: Cgroups,
+        streams: Streams,
+        starter: Starter,
     ) -> None:
         self._store = store
         self._locks = locks
@@ -92,7 +98,9 @@ class Control:
         async with self._locks.of(container.id):
             container = find_container(self._store, container.id)
             if container.status is Status.RESTARTING:
-                raise errors.Conflict(f"container {container.id} is restarting, wait until the container is running")
+                raise errors.Conflict(
+                    f"container {container.id} is restarting, wait until the container is running"
+                )
             if container.status is Status.PAUSED:
                 raise errors.Conflict(f"container {container.id} is already paused")
             if container.status is not Status.RUNNING or container.run is None:

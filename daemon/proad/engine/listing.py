@@ -29,7 +29,9 @@ class ListQuery:
     filters: Filters = field(default_factory=dict)
 
 
-def list_containers(store: Store, query: ListQuery, images_named: Callable[[str], set[str]]) -> list[Container]:
+def list_containers(
+    store: Store, query: ListQuery, images_named: Callable[[str], set[str]]
+) -> list[Container]:
     """The containers that ``query`` means, the latest made first.
 
     ``images_named`` gives the ids of the image that an ``ancestor`` filter names and of the images made from it.
@@ -38,7 +40,9 @@ def list_containers(store: Store, query: ListQuery, images_named: Callable[[str]
         errors.InvalidParameter: an unknown filter or a value that it cannot have.
         errors.NotFound: ``before`` or ``since`` names no container.
     """
-    predicates = [_predicate(name, tuple(values), store, images_named) for name, values in query.filters.items()]
+    predicates = [
+        _predicate(name, tuple(values), store, images_named) for name, values in query.filters.items()
+    ]
     show_stopped = query.all or query.limit > 0 or "status" in query.filters
     found = sorted(
         (

@@ -90,7 +90,9 @@ class Recovery:
         """Bring every record to the truth, free what nobody owns, and start what policy wants started."""
         rebooted = self._note_boot()
         self._networks.adopt(self._live_endpoints())
-        was_running = {c.id for c in self._store.containers.values() if c.status in LIVE | {Status.RESTARTING}}
+        was_running = {
+            c.id for c in self._store.containers.values() if c.status in LIVE | {Status.RESTARTING}
+        }
         for container in list(self._store.containers.values()):
             async with self._locks.of(container.id):
                 await self._settle(container, rebooted=rebooted)
@@ -251,7 +253,9 @@ class Recovery:
             try:
                 await step(container_id, bundle)
             except (errors.ProaError, OSError) as error:
-                log.error("cannot free what was left behind", container=container_id, piece=name, error=str(error))
+                log.error(
+                    "cannot free what was left behind", container=container_id, piece=name, error=str(error)
+                )
 
     async def _kill_monitor(self, container_id: str, bundle: Path) -> None:
         monitor = find_monitors(self._config.exec_root).get(bundle)

@@ -30,7 +30,9 @@ class PruneReport:
 class Remover:
     """Removes containers because somebody asked for it."""
 
-    def __init__(self, store: Store, locks: Locks, control: Control, disposer: Disposer, overlay: Overlay) -> None:
+    def __init__(
+        self, store: Store, locks: Locks, control: Control, disposer: Disposer, overlay: Overlay
+    ) -> None:
         self._store = store
         self._locks = locks
         self._control = control
@@ -47,7 +49,9 @@ class Remover:
         """
         container = find_container(self._store, ref)
         if link:
-            raise errors.NotImplemented("link: links are part of a container here and cannot be removed by themselves")
+            raise errors.NotImplemented(
+                "link: links are part of a container here and cannot be removed by themselves"
+            )
         if force and container.status.has_process:
             try:
                 await self._control.kill(container.id, "KILL")
@@ -94,7 +98,9 @@ def _refuse_removal(container: Container, *, force: bool) -> None:
             raise errors.Conflict(f"removal of container {container.id} is already in progress")
         case Status.PAUSED:
             state, advice = "paused", "must be unpaused first"
-            raise errors.Conflict(f'cannot remove container "/{container.name}": container is {state} and {advice}')
+            raise errors.Conflict(
+                f'cannot remove container "/{container.name}": container is {state} and {advice}'
+            )
         case (Status.RUNNING | Status.STARTING) as state:
             _refuse_running(container, state)
         case Status.RESTARTING if not force:

@@ -105,7 +105,9 @@ class RunResources:
     async def _finish(self, container_id: str, run: Run, done: trio.Event) -> None:
         try:
             with trio.CancelScope(shield=True):
-                undo = Undo("runtime", lambda: self.delete_runtime(container_id, run), ("runtime", container_id))
+                undo = Undo(
+                    "runtime", lambda: self.delete_runtime(container_id, run), ("runtime", container_id)
+                )
                 await run_undo(self._store, undo)
                 undo = Undo("run files", lambda: self.remove_files(container_id), ("run-files", container_id))
                 await run_undo(self._store, undo)

@@ -213,6 +213,14 @@ class Starter:
         try:
             with timer.step("create"):
                 monitored = await self._conmon.create(acquired.request)
+                undo.push(
+                    "create",
+                    self._discard,
+                    monitored,
+                    acquired,
+                    container.id,
+                    residue=("runtime", container.id),
+                )
         finally:
             if acquired.reserved is not None:
                 acquired.reserved.close()
@@ -229,11 +237,12 @@ class Starter:
             monitor_pid=monitored.monitor.pid,
             monitor_start=monitored.monitor.start,
         )
+        started_ns = time.time_ns()  # before the call: a short process has ended when it returns
         with timer.step("start"):
             await acquired.request.runtime.start(container.id)
         # From here on the start has happened: what is left may not fail half-way, and is not cancelled.
         with timer.step("record"):
-            self._record_start(container, replace(run, started_ns=time.time_ns(), steps=timer.steps))
+            self._record_start(container, replace(run, started_ns=started_ns, steps=timer.steps))
         undo.dismiss()
         self._supervisor.watch(container.id, run.id, monitored)
         log.info(

@@ -135,7 +135,9 @@ class Supervisor:
             tell_network(tx, "disconnect", container, run)
             if ended.oom_killed:
                 tx.emit("container", "oom", container.id, event_attributes(container))
-            attributes = event_attributes(container, exitCode=str(ended.exit_code), execDuration=str(duration_s))
+            attributes = event_attributes(
+                container, exitCode=str(ended.exit_code), execDuration=str(duration_s)
+            )
             tx.emit("container", "die", container.id, attributes, time_ns=ended.finished_ns)
         log.info("container exited", container=container.id, exit_code=ended.exit_code, restarting=restarts)
         return container

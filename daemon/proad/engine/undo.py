@@ -1,14 +1,14 @@
 """Trio-flavoured. Acquire, register the undo, go on; and time each step where it is named.
 
-    undo = UndoStack(store)
-    try:
-        with timer.step("rootfs"):
-            rootfs = overlay.mount(...)
-        undo.push("rootfs", overlay.unmount, container_id, residue=("rootfs", container_id))
-        ...
-    except BaseException:
-        await undo.unwind()
-        raise
+undo = UndoStack(store)
+try:
+    with timer.step("rootfs"):
+        rootfs = overlay.mount(...)
+    undo.push("rootfs", overlay.unmount, container_id, residue=("rootfs", container_id))
+    ...
+except BaseException:
+    await undo.unwind()
+    raise
 """
 
 import time
@@ -46,7 +46,11 @@ class UndoStack:
         self._undos: list[Undo] = []
 
     def push(
-        self, name: str, action: Callable[..., Awaitable[None] | None], *args: object, residue: tuple[str, str]
+        self,
+        name: str,
+        action: Callable[..., Awaitable[None] | None],
+        *args: object,
+        residue: tuple[str, str],
     ) -> None:
         self._undos.append(Undo(name, partial(action, *args), residue))
 

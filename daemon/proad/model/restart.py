@@ -25,7 +25,9 @@ class Backoff:
         return self.delay_s
 
 
-def restarts_after_exit(policy: RestartPolicy, *, exit_code: int, restart_count: int, stopped_by_user: bool) -> bool:
+def restarts_after_exit(
+    policy: RestartPolicy, *, exit_code: int, restart_count: int, stopped_by_user: bool
+) -> bool:
     """Whether ``policy`` starts a container again whose process has just ended."""
     if stopped_by_user:
         return False
@@ -37,7 +39,9 @@ def restarts_after_exit(policy: RestartPolicy, *, exit_code: int, restart_count:
     return False
 
 
-def restarts_at_boot(policy: RestartPolicy, *, was_running: bool, exit_code: int, stopped_by_user: bool) -> bool:
+def restarts_at_boot(
+    policy: RestartPolicy, *, was_running: bool, exit_code: int, stopped_by_user: bool
+) -> bool:
     """Whether ``policy`` starts a container that is not running when the daemon comes up.
 
     ``was_running`` tells that it was meant to run when the daemon went down.

@@ -106,7 +106,10 @@ class Store:
             self._synchronous = mode
 
     def residue(self) -> list[Residue]:
-        return [Residue(*row) for row in self._connection.execute("SELECT id, kind, detail FROM residue ORDER BY id")]
+        return [
+            Residue(*row)
+            for row in self._connection.execute("SELECT id, kind, detail FROM residue ORDER BY id")
+        ]
 
     def setting(self, key: str) -> str | None:
         row = self._connection.execute("SELECT value FROM settings WHERE key = ?", (key,)).fetchone()
@@ -144,7 +147,9 @@ class Transaction:
         self._delete("volumes", "name", name)
 
     def put_reference(self, reference: str, image_id: str) -> None:
-        self._connection.execute("INSERT OR REPLACE INTO image_references VALUES (?, ?)", (reference, image_id))
+        self._connection.execute(
+            "INSERT OR REPLACE INTO image_references VALUES (?, ?)", (reference, image_id)
+        )
         self.changes.append(("references", reference, image_id))
 
     def delete_reference(self, reference: str) -> None:
@@ -160,7 +165,9 @@ class Transaction:
     def put_setting(self, key: str, value: str) -> None:
         self._connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (key, value))
 
-    def emit(self, type: str, action: str, actor_id: str, attributes: Mapping[str, str], time_ns: int = 0) -> None:
+    def emit(
+        self, type: str, action: str, actor_id: str, attributes: Mapping[str, str], time_ns: int = 0
+    ) -> None:
         """Tell the journal; ``time_ns`` is given only where the thing happened before now (found out after a restart)."""
         self.events.append(self._journal.append(type, action, actor_id, attributes, time_ns))
 
@@ -225,4 +232,6 @@ def _migrate(connection: sqlite3.Connection) -> None:
 
 def _load(connection: sqlite3.Connection, table: str, key: str, type_: type[Any]) -> dict[str, Any]:
     decoder = msgspec.json.Decoder(type_)
-    return {row[0]: decoder.decode(row[1]) for row in connection.execute(f"SELECT {key}, record FROM {table}")}
+    return {
+        row[0]: decoder.decode(row[1]) for row in connection.execute(f"SELECT {key}, record FROM {table}")
+    }

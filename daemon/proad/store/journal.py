@@ -74,7 +74,9 @@ class Journal:
         """How many cursors are open."""
         return len(self._cursors)
 
-    def append(self, type_: str, action: str, actor_id: str, attributes: Mapping[str, str], time_ns: int = 0) -> Event:
+    def append(
+        self, type_: str, action: str, actor_id: str, attributes: Mapping[str, str], time_ns: int = 0
+    ) -> Event:
         """Write one event inside the store's open transaction; :meth:`publish` follows its commit."""
         at_ns = max(time_ns or time.time_ns(), self._last_time_ns + 1)
         event = Event(self._last_seq + 1, at_ns, type_, action, actor_id, dict(attributes))
@@ -108,7 +110,9 @@ class Journal:
         if after_seq is not None:
             position = after_seq
         elif since_ns is not None:
-            row = self._connection.execute("SELECT min(seq) FROM events WHERE time_ns >= ?", (since_ns,)).fetchone()
+            row = self._connection.execute(
+                "SELECT min(seq) FROM events WHERE time_ns >= ?", (since_ns,)
+            ).fetchone()
             position = row[0] - 1 if row[0] is not None else self._last_seq
         else:
             position = self._last_seq if until_ns is None else 0
@@ -124,7 +128,9 @@ class Journal:
         if seq + 1 >= first:
             begin = seq + 1 - first
             return list(islice(self._recent, begin, begin + limit))
-        rows = self._connection.execute("SELECT * FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (seq, limit))
+        rows = self._connection.execute(
+            "SELECT * FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (seq, limit)
+        )
         return list(map(_event, rows))
 
     def prune(self) -> None:

@@ -1,0 +1,103 @@
+"""A daemon that breaks on order, and a container that uses every step of a start."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.daemon import Daemon
+
+STEPS = (
+    "rootfs",
+    "network",
+    "links",
+    "working directory",
+    "environment",
+    "ipc",
+    "mounts",
+    "spec",
+    "create",
+    "attach",
+    "start",
+    "record",
+)
+UNDOS = ("run files", "rootfs", "network", "shm", "mounts", "create", "attach")
+
+
+class SabotagedDaemon(Daemon):
+    """A ``proad`` whose next start breaks as ordered."""
+
+    @property
+    def order_path(self) -> Path:
+        return self.directory / "order"
+
+    def argv(self) -> list[str]:
+        argv = super().argv()
+        argv[argv.index("proad")] = "tests.fault.sabotage"
+        return argv
+
+    def start(self) -> "SabotagedDaemon":
+        os.environ["SABOTAGE"] = str(self.order_path)
+        super().start()
+        return self
+
+    def order(self, how: str, when: str, step: str) -> None:
+        self.order_path.write_text(f"{how} {when} {step}")
+
+    def wait_for_death(self) -> None:
+        assert self.process is not None
+        self.process.wait(30)
+
+    def create(self, **host_config: Any) -> str:
+        """Create a container with something in every step; returns its id."""
+        body = {
+            "Image": "busybox:latest",
+            "Cmd": ["sleep", "1000"],
+            "WorkingDir": "/made/for/it",
+            "Env": ["A=1"],
+            "ExposedPorts": {"80/tcp": {}},
+            "HostConfig": {
+                "IpcMode": "shareable",
+                "Binds": ["data:/data"],
+                "Tmpfs": {"/scratch": ""},
+                "PortBindings": {"80/tcp": [{"HostPort": ""}]},
+                **host_config,
+            },
+        }
+        return str(self.api("POST", "/containers/create", json_body=body).expect(201).json["Id"])
+
+    def told(self, container_id: str) -> list[str]:
+        """The actions told of a container so far, in order."""
+        events = subprocess.run(
+            ["curl", "-sN", "--unix-socket", str(self.socket), "http://d/events?since=0&until=" + _now(self)],
+            capture_output=True,
+            check=True,
+            timeout=20,
+        )
+        import json
+
+        lines = [json.loads(line) for line in events.stdout.splitlines()]
+        return [e["Action"] for e in lines if e["Type"] == "container" and e["Actor"]["ID"] == container_id]
+
+
+def _now(daemon: Daemon) -> str:
+    import time
+
+    return f"{time.time():.9f}"
+
+
+@pytest.fixture(scope="module")
+def sabotaged() -> Iterator[SabotagedDaemon]:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    daemon = SabotagedDaemon()
+    try:
+        daemon.start()
+        daemon.import_busybox()
+        yield daemon
+    finally:
+        leftovers = daemon.close()
+        assert not leftovers, "\n".join(leftovers)

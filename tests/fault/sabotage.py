@@ -1,0 +1,96 @@
+"""Sync. Runs ``proad`` with the means to break one step of a start: ``python -m tests.fault.sabotage [proad arguments]``.
+
+What to do stands in the file that ``$SABOTAGE`` names, as ``HOW WHEN STEP`` (``raise before network``), and is done
+once: the file is removed first. HOW is ``raise``, ``cancel``, ``kill`` (SIGKILL to the daemon itself) or ``undo``
+(let the start fail at its end, and the undo called STEP fail as well).
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from proad.__main__ import main
+from proad.engine import start, undo
+from proad.model import errors
+
+ORDER = Path(os.environ["SABOTAGE"])
+MESSAGE = "sabotage"
+_scopes: list[trio.CancelScope] = []
+_real_step = undo.StepTimer.step
+_real_run_undo = undo.run_undo
+_real_start = start.Starter._start_locked
+
+
+def _ordered(when: str, step: str) -> str:
+    """What to do at this point, empty for nothing; an order is taken once."""
+    try:
+        how, wanted_when, wanted_step = ORDER.read_text().split(" ", 2)
+    except FileNotFoundError:
+        return ""
+    if how == "undo":
+        return "raise" if (when, step) == ("before", "record") else ""
+    if (when, step) != (wanted_when, wanted_step.strip()):
+        return ""
+    ORDER.unlink()
+    return how
+
+
+def _act(how: str) -> None:
+    match how:
+        case "raise":
+            raise errors.System(MESSAGE)
+        case "cancel":
+            _scopes[-1].cancel()
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@contextmanager
+def _step(self: undo.StepTimer, name: str) -> Iterator[None]:
+    _act(_ordered("before", name))
+    with _real_step(self, name):
+        yield
+    _act(_ordered("after", name))
+
+
+async def _start(self: start.Starter, *args: Any, **kwargs: Any) -> None:
+    with trio.CancelScope() as scope:
+        _scopes.append(scope)
+        try:
+            await _real_start(self, *args, **kwargs)
+        finally:
+            _scopes.pop()
+    if scope.cancelled_caught:
+        raise errors.System("cancelled")
+
+
+async def _run_undo(store: Any, item: undo.Undo) -> bool:
+    try:
+        how, _, name = ORDER.read_text().split(" ", 2)
+    except FileNotFoundError:
+        how, name = "", ""
+    if how == "undo" and name.strip() == item.name:
+        ORDER.unlink()
+        item = undo.Undo(item.name, _fail, item.residue)
+    return await _real_run_undo(store, item)
+
+
+async def _fail() -> None:
+    raise OSError("the undo was sabotaged")
+
+
+def _patch(owner: Any, name: str, replacement: Callable[..., Awaitable[Any] | Any]) -> None:
+    setattr(owner, name, replacement)
+
+
+if __name__ == "__main__":
+    _patch(undo.StepTimer, "step", _step)
+    _patch(undo, "run_undo", _run_undo)
+    _patch(start.Starter, "_start_locked", _start)
+    sys.exit(main(sys.argv[1:]))
