@@ -1,4 +1,4 @@
-"""Every step of a start fails, is cancelled, or sees the daemon killed: nothing is left and the story is told once."""
+"""Every step of a start fails, is cancelled, or sees the daemon killed: nothing is left, all is told once."""
 
 import pytest
 

@@ -143,11 +143,12 @@ class Starter:
         """
         if api_version >= HOST_CONFIG_AT_START_ENDED:
             raise errors.InvalidParameter(
-                "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
+                "starting container with non-empty request body was deprecated since API v1.22 "
+                "and removed in v1.24"
             )
         log.warning(
-            "DEPRECATED: Setting host configuration options when the container starts is deprecated and has been "
-            "removed in Docker 1.12",
+            "DEPRECATED: Setting host configuration options when the container starts is deprecated and has "
+            "been removed in Docker 1.12",
             container=container.id,
         )
         adapted, _ = check_against_host(asked, self._facts.read(asked))
