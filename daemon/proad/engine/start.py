@@ -225,12 +225,9 @@ class Starter:
         finally:
             if acquired.reserved is not None:
                 acquired.reserved.close()
-        undo.push(
-            "create", self._discard, monitored, acquired, container.id, residue=("runtime", container.id)
-        )
         with timer.step("attach"):
-            await self._streams.connect_attachers(container.id, monitored)
             undo.push("attach", self._streams.abandon, container.id, residue=("none", container.id))
+            await self._streams.connect_attachers(container.id, monitored)
         run = replace(
             run,
             pid=monitored.init.pid,
