@@ -85,6 +85,7 @@ def yard(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Yard]:
         Cgroups(layout),
         parent,
     )
+    assert runtime.program.exists()  # a copy is made once and kept: not of this test's making
     yield made
     trio.run(made.clear)
     assert not any((tmp_path / "runtime").glob("*")), "the runtime kept state"

@@ -172,8 +172,10 @@ def test_the_terminals_size(yard: Yard) -> None:
         connection = connect_attach(monitored.attach_path)
         assert connection is not None
         await yard.runtime.start(request.container_id)
-        await trio.lowlevel.wait_readable(connection)
-        assert b"ready" in connection.recv(65536)
+        seen = b""
+        while not seen.endswith(b"ready\r\n"):
+            await trio.lowlevel.wait_readable(connection)
+            seen += connection.recv(65536)[1:]
         write_control(monitored.control_path, "1 41 132\n", request.container_id)
         received = await trio.to_thread.run_sync(receive_all, connection)
         assert received[2] == b"41 132\r\n"

@@ -226,7 +226,7 @@ class Conmon:
             "--cid", request.container_id,
             "--cuuid", request.container_id,
             "--name", request.name,
-            "--runtime", str(request.runtime.path),
+            "--runtime", str(request.runtime.program),
             "--bundle", str(request.bundle),
             "--container-pidfile", str(_pidfile(request.bundle)),
             "--persist-dir", str(directory),

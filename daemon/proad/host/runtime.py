@@ -20,6 +20,7 @@ import msgspec
 
 from proad.host.cgroup import Layout
 from proad.host.process import Completed, run
+from proad.host.sealed import sealed
 from proad.model import errors
 
 _KNOWN = ("crun", "runc")
@@ -41,15 +42,45 @@ class Runtime:
         """The global arguments, before the command; also handed to the monitor for ``create``."""
         return ["--root", str(self.root)]
 
+    @property
+    def program(self) -> Path:
+        """What to execute: ``path``, or a copy of it that starts faster."""
+        return sealed(self.path) if self.name == "crun" else self.path
+
     async def start(self, container_id: str) -> None:
         """Let the created container run its command.
 
         Raises:
             errors.StartFailed: with the runtime's own text and Docker's exit code.
         """
+        if self.name == "crun" and self._open_gate(container_id):
+            return
         done = await self._run("start", container_id, timeout_s=_START_TIMEOUT_S)
         if done.exit_code != 0:
             raise start_error(self.name, "start", done.text)
+
+    def _open_gate(self, container_id: str) -> bool:
+        """Do what ``crun start`` does, without the 4 ms that it takes to begin; False: let crun try, and
+        tell.
+
+        A created container waits for one byte from the fifo ``exec.fifo`` in its state directory, whose
+        absence then means that it runs. So it has been in all versions of crun
+        (``libcrun_status_write_exec_fifo`` in
+        https://github.com/containers/crun/blob/main/src/libcrun/status.c); hooks and notify sockets, which
+        ``crun start`` would serve besides, we do not use.
+        """
+        fifo = self.root / container_id / "exec.fifo"
+        try:
+            gate = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:  # no such container, or nobody waits behind the gate
+            return False
+        try:
+            fifo.unlink()
+            return os.write(gate, b"\0") == 1
+        except OSError:
+            return False
+        finally:
+            os.close(gate)
 
     async def delete(self, container_id: str, *, force: bool = False) -> None:
         """Remove what the runtime keeps of a container, its cgroups included; nothing there is fine.
@@ -102,7 +133,7 @@ class Runtime:
         return match[1].decode() if match else ""
 
     async def _run(self, *command: str, input: bytes = b"", timeout_s: float = _TIMEOUT_S) -> Completed:
-        return await run([str(self.path), *self.arguments, *command], input=input, timeout_s=timeout_s)
+        return await run([str(self.program), *self.arguments, *command], input=input, timeout_s=timeout_s)
 
 
 @dataclass(frozen=True)
