@@ -1,0 +1,1 @@
+"""Sync, pure. The `proa` command, written with the package's own Python API."""
