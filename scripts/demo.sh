@@ -5,22 +5,29 @@
 cd "$root"
 
 PATH=$root/.venv/bin:$PATH
-dir=$(mktemp -d /tmp/proa-demo.XXXXXX)
-socket=$dir/sock
-export PROA_HOST=unix://$socket
-daemon='' events=''
+dir='' daemon='' events='' names=()
 
-start_daemon() {
-    proad --host "unix://$socket" --data-root "$dir/data" --exec-root "$dir/run" --log-level warn \
+# In a session of its own, so that an interrupt at the terminal reaches this script only, which then cleans up.
+launch_daemon() {
+    setsid proad --host "unix://$socket" --data-root "$dir/data" --exec-root "$dir/run" --log-level warn \
         >>"$dir/log" 2>&1 </dev/null &
     daemon=$!
     disown "$daemon"  # or the shell tells of its death in the middle of the output
+}
+
+await_daemon() {
     local tries
-    for tries in $(seq 200); do
+    for tries in $(seq 400); do
         ! curl -fs --unix-socket "$socket" http://proa/_ping >/dev/null || return 0
-        kill -0 "$daemon" 2>/dev/null || break
+        alive "$daemon" || return 1
         sleep 0.05
     done
+    return 1
+}
+
+start_daemon() {
+    launch_daemon
+    await_daemon && return
     sed 's/^/    /' "$dir/log" >&2
     fail "the daemon did not come up; its log is above" "look at what this host lacks: .venv/bin/proad --check"
 }
@@ -36,20 +43,31 @@ alive() { [ -n "$1" ] && kill -0 "$1" 2>/dev/null; }
 
 clean_up() {
     trap '' INT TERM
+    [ -n "$dir" ] || return 0
     [ -z "$events" ] || stop_process "$events"
-    if [ -d "$dir/data" ]; then
-        # Only a daemon knows how to take containers down; one that was just killed is started once more.
-        alive "$daemon" || start_daemon || true
-        local all
-        all=$(proa ps -aq 2>/dev/null || true)
+    # By its command line: an interrupt may have come before its pid was noted.
+    daemon=$(pgrep -f -- "proad --host unix://$socket " || true)
+    if [ -d "$dir/data" ] && ! alive "$daemon"; then
+        launch_daemon  # only a daemon knows how to take containers down
+    fi
+    if alive "$daemon"; then
+        local all=''
+        ! await_daemon || all=$(proa ps -aq 2>/dev/null || true)
         # word splitting is meant: one id a word
         [ -z "$all" ] || proa rm -f -v $all >/dev/null || true
         stop_process "$daemon"
     fi
-    "$root/scripts/forget.sh" "$dir/data" "$dir/run" "${names[@]}" || true
+    [ ${#names[@]} -eq 0 ] || "$root/scripts/forget.sh" "$dir/data" "$dir/run" "${names[@]}" || true
     rm -rf "$dir"
 }
 
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+dir=$(mktemp -d /tmp/proa-demo.XXXXXX)
+socket=$dir/sock
+export PROA_HOST=unix://$socket
 # What this daemon calls its bridge, its nftables table and its cgroup: all derived from the exec root.
 read -ra names < <(python - "$dir/run" <<'PYTHON'
 import sys
@@ -59,9 +77,6 @@ print(config.bridge, config.table, config.cgroup_parent)
 PYTHON
 )
 bridge=${names[0]} table=${names[1]} cgroup=${names[2]}
-trap clean_up EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
 
 show() { printf '    %s$ %s%s\n' "$dim" "$*" "$plain"; }
 
@@ -81,7 +96,7 @@ note "ready after $((($(date +%s%N) - began) / 1000000)) ms"
 
 step "Subscribing to its events, with curl"
 show curl -N --unix-socket "$socket" http://proa/events
-curl -sN --unix-socket "$socket" http://proa/events >"$dir/events" 2>/dev/null &
+setsid curl -sN --unix-socket "$socket" http://proa/events >"$dir/events" 2>/dev/null &
 events=$!
 disown "$events"
 

@@ -29,10 +29,10 @@ want iproute2 "to look at links by hand" command -v ip
 want golang-github-containers-common "the default seccomp profile" test -e /usr/share/containers/seccomp.json
 want busybox-static "the demo's and the tests' image" static_busybox
 want curl "the demo's and the tests' HTTP client" command -v curl
+want procps "finding the demo's own processes" command -v pgrep
 want python3-venv "a virtual environment of our own" python_has ensurepip
 want ca-certificates "fetching the Python packages" test -e /etc/ssl/certs/ca-certificates.crt
 if [ "$for_tests" = test ]; then
-    want procps "top, and counting processes" command -v ps
     want util-linux "namespaces for the tests" command -v unshare
 fi
 

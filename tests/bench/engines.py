@@ -96,8 +96,12 @@ class Proad:
         command += ["--data-root", self._flags["data_root"], "--exec-root", self._flags["exec_root"]]
         began = time.monotonic()
         with (self.directory / "proad.log").open("ab") as log:
+            # A session of its own: an interrupt at the terminal is for the bench, which then cleans up.
             self.process = subprocess.Popen(
-                [*command, "--log-level", "warn"], stdin=subprocess.DEVNULL, stderr=log
+                [*command, "--log-level", "warn"],
+                stdin=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
             )
         while time.monotonic() < began + READY_TIMEOUT_S and self.process.poll() is None:
             try:
