@@ -18,7 +18,7 @@ from proad.engine.mounting import Mounting
 from proad.engine.networks import Networks
 from proad.engine.resources import RunPaths, RunResources
 from proad.engine.undo import StepTimer, UndoStack
-from proad.host import mounts
+from proad.host import filters, mounts
 from proad.host.conmon import MonitorRequest
 from proad.host.devices import block_numbers, devices_of
 from proad.host.hostfacts import HostFactsReader
@@ -122,7 +122,9 @@ class Acquirer:
                 inputs = self._spec_inputs(
                     container, run, rootfs, user, env, [*etc, *user_mounts], shm, joined
                 )
-                (paths.bundle / "config.json").write_bytes(msgspec.json.encode(build_spec(inputs)))
+                spec = build_spec(inputs)
+                filters.annotate(spec, runtime, container.id)
+                (paths.bundle / "config.json").write_bytes(msgspec.json.encode(spec))
         except BaseException:
             if side.reserved is not None:
                 side.reserved.close()

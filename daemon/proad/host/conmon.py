@@ -31,6 +31,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from proad.host import filters
 from proad.host.process import Child, ProcessHandle, ProcessId, end, read_memfd, reap, spawn
 from proad.host.runtime import SEARCH_PATH, Runtime, start_error
 from proad.model import errors
@@ -182,9 +183,12 @@ class Conmon:
                 os.close(sync_fd)
             with trio.move_on_after(CREATE_TIMEOUT_S):
                 answer = await _read_answer(answer_fd)
-                return self._monitored(request, child, _checked(answer, request, said_fd))
+                monitored = self._monitored(request, child, _checked(answer, request, said_fd))
+                filters.learn(request.runtime, request.container_id)
+                return monitored
             raise errors.System(f"{request.runtime.name} create did not end within {CREATE_TIMEOUT_S:g} s")
         except BaseException:
+            filters.forget(request.container_id)
             if child is not None:
                 with trio.CancelScope(shield=True):
                     await self._undo_create(request, child, answer_fd)
