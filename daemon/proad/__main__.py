@@ -191,8 +191,11 @@ def _reload(engine: Engine, given: dict[str, Any]) -> None:
 async def _housekeeping(engine: Engine) -> None:
     while True:
         await trio.sleep(TIMER_S)
-        await engine.recovery.on_timer()
-        engine.store.journal.prune()
+        try:
+            await engine.recovery.on_timer()
+            engine.store.prune_events()
+        except (errors.ProaError, OSError) as error:  # a full disk, a busy mount: next time, perhaps
+            log.error("housekeeping failed", error=str(error))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ Failure and cancellation at any point run the undos last-in-first-out, shielded;
 or ``exited``, with the error's text, an exit code and event ``die``.
 """
 
+import contextlib
 import secrets
 import time
 
@@ -37,6 +38,7 @@ from proad.store.db import Store
 ApiVersion = tuple[int, int]
 HOST_CONFIG_AT_START_ENDED: ApiVersion = (1, 24)
 UNKNOWN_EXIT_CODE = 128
+RECORD_RETRY_S = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -184,13 +186,13 @@ class Starter:
             acquired = await self._acquirer.acquire(container, container.run, undo, timer)
             await self._run(container, acquired, undo, timer)
         except BaseException as raised:
-            error = _single(raised)
+            error = _told(_single(raised))
             with trio.CancelScope(shield=True):
                 await undo.unwind()
                 await self._fail(container, before, error)
             if error is raised:
                 raise
-            raise error from None
+            raise error from raised
 
     def _begin(self, container: Container, host_config: HostConfig, restart_count: int) -> Container:
         """Intent on disk before anything is touched."""
@@ -237,6 +239,7 @@ class Starter:
         )
         started_ns = time.time_ns()  # before the call: a short process has ended when it returns
         with timer.step("start"):
+            await trio.lowlevel.checkpoint_if_cancelled()  # the last chance: the start itself may not wait
             await acquired.request.runtime.start(container.id)
         # From here on the start has happened: what is left may not fail half-way, and is not cancelled.
         with timer.step("record"):
@@ -273,7 +276,35 @@ class Starter:
         """The container ends ``exited``, or stays ``created`` if it never ran; event ``die``; auto-remove."""
         text = str(error) or type(error).__name__
         exit_code = error.exit_code if isinstance(error, errors.StartFailed) else UNKNOWN_EXIT_CODE
-        current = self._store.containers[container.id]
+        log.error(
+            "container did not start",
+            container=container.id,
+            error=text,
+            exit_code=exit_code,
+            was=before.value,
+        )
+        try:
+            await self._record_failure(container.id, exit_code, text)
+        except errors.System as unwritten:
+            log.error("failed start not recorded yet", container=container.id, error=unwritten.message)
+            assert container.run is not None
+            self._nursery.start_soon(self._fail_later, container.id, container.run.id, exit_code, text)
+
+    async def _fail_later(self, container_id: str, run_id: str, exit_code: int, text: str) -> None:
+        """Keep trying to write down a start that failed: the disk was full, and will not be for ever."""
+        while True:
+            await trio.sleep(RECORD_RETRY_S)
+            async with self._locks.of(container_id):
+                current = self._store.containers.get(container_id)
+                if current is None or current.run is None or current.run.id != run_id:
+                    return
+                if current.status is not Status.STARTING:
+                    return
+                with contextlib.suppress(errors.System):  # told when it happened first
+                    await self._record_failure(container_id, exit_code, text)
+
+    async def _record_failure(self, container_id: str, exit_code: int, text: str) -> None:
+        current = self._store.containers[container_id]
         ended = replace(
             current.with_status(Status.EXITED if current.has_been_started else Status.CREATED),
             exit_code=exit_code,
@@ -285,9 +316,6 @@ class Starter:
             tx.put_container(ended)
             attributes = event_attributes(ended, exitCode=str(exit_code), execDuration="0")
             tx.emit("container", "die", ended.id, attributes)
-        log.error(
-            "container did not start", container=ended.id, error=text, exit_code=exit_code, was=before.value
-        )
         self._streams.run_ended(ended.id)
         self._waiters.run_ended(ended.id, WaitResult(exit_code, text))
         if ended.host_config.auto_remove:
@@ -303,6 +331,11 @@ def refuse_start(container: Container) -> None:
             raise errors.NotModified("container is already running")
         case Status.REMOVING | Status.DEAD:
             raise errors.Conflict("container is marked for removal and cannot be started")
+
+
+def _told(error: BaseException) -> BaseException:
+    """A refusal of the kernel's (a full disk, say) as an error of ours, which everybody here can deal with."""
+    return errors.System(str(error)) if isinstance(error, OSError) else error
 
 
 def _single(error: BaseException) -> BaseException:

@@ -28,6 +28,7 @@ from proad.model.restart import Backoff, restarts_after_exit
 from proad.store.db import Store, Transaction
 
 KILLED = 128 + signal.SIGKILL
+RECORD_RETRY_S = 1.0
 MONITOR_LOST = "the container's monitor was killed, and the container with it"
 
 log = structlog.get_logger(__name__)
@@ -103,7 +104,7 @@ class Supervisor:
             restart_count=container.restart_count,
             stopped_by_user=container.stopped_by_user,
         )
-        container = self._record_end(container, run, ended, restarts=restarts)
+        container = await self._record_end(container, run, ended, restarts=restarts)
         self._streams.run_ended(container.id)
         self._waiters.run_ended(container.id, WaitResult(ended.exit_code, ended.error))
         self._resources.finish_later(container, run)
@@ -116,10 +117,16 @@ class Supervisor:
         """Without an exit file the monitor itself was killed: then nobody watches the container, and it must go."""
         if report.exit_code is not None:
             return _Ended(report.exit_code, report.oom_killed, report.finished_ns)
-        await self._cgroups.kill(run.cgroup)
+        try:
+            await self._cgroups.kill(run.cgroup)
+        except errors.System as error:
+            log.error("processes of a container resist", cgroup=run.cgroup, error=error.message)
         return _Ended(KILLED, report.oom_killed, time.time_ns(), MONITOR_LOST)
 
-    def _record_end(self, container: Container, run: Run, ended: _Ended, *, restarts: bool) -> Container:
+    async def _record_end(
+        self, container: Container, run: Run, ended: _Ended, *, restarts: bool
+    ) -> Container:
+        """Write the end down. It has happened, so a disk that is full just now only delays the news."""
         status = Status.RESTARTING if restarts else Status.EXITED
         container = replace(
             container.with_status(status),
@@ -130,6 +137,17 @@ class Supervisor:
             run=replace(run, endpoint=None, netns=""),
         )
         duration_s = max(0, ended.finished_ns - run.started_ns) // 10**9
+        while True:
+            try:
+                self._write_end(container, run, ended, duration_s)
+                break
+            except errors.System as error:
+                log.error("end of a container not recorded yet", container=container.id, error=error.message)
+                await trio.sleep(RECORD_RETRY_S)
+        log.info("container exited", container=container.id, exit_code=ended.exit_code, restarting=restarts)
+        return container
+
+    def _write_end(self, container: Container, run: Run, ended: _Ended, duration_s: int) -> None:
         with self._store.transaction() as tx:
             tx.put_container(container)
             tell_network(tx, "disconnect", container, run)
@@ -139,8 +157,6 @@ class Supervisor:
                 container, exitCode=str(ended.exit_code), execDuration=str(duration_s)
             )
             tx.emit("container", "die", container.id, attributes, time_ns=ended.finished_ns)
-        log.info("container exited", container=container.id, exit_code=ended.exit_code, restarting=restarts)
-        return container
 
     async def auto_remove_locked(self, container: Container) -> None:
         """Honour ``AutoRemove``; a failure leaves the container ``dead`` and is told to who waits for its removal."""

@@ -20,6 +20,7 @@ from functools import partial
 import structlog
 import trio
 
+from proad.model import errors
 from proad.model.container import StepTime
 from proad.store.db import Store
 
@@ -77,8 +78,11 @@ async def run_undo(store: Store, undo: Undo) -> bool:
                 await outcome
     except Exception as error:  # whatever went wrong, the other undos must still run
         log.error("undo failed", step=undo.name, residue=undo.residue, exc_info=error)
-        with store.transaction() as tx:
-            tx.add_residue(*undo.residue)
+        try:
+            with store.transaction() as tx:
+                tx.add_residue(*undo.residue)
+        except errors.System as unwritten:  # recovery looks for what is left behind without being told, too
+            log.error("residue not recorded", residue=undo.residue, error=unwritten.message)
         return False
     return True
 

@@ -115,6 +115,15 @@ class Store:
         row = self._connection.execute("SELECT value FROM settings WHERE key = ?", (key,)).fetchone()
         return row[0] if row else None
 
+    def prune_events(self) -> None:
+        """Drop the events that are too old or too many.
+
+        Raises:
+            errors.System: the disk is full or fails; nothing was dropped.
+        """
+        with self.transaction(durable=False):
+            self.journal.prune()
+
     def close(self) -> None:
         self._connection.close()
 
