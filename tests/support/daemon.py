@@ -138,10 +138,16 @@ class Daemon:
         found += [f"file {path}" for path in _children(self.data_root / "containers")]
         return found
 
-    def settle(self, timeout_s: float = 5.0) -> list[str]:
-        """Leftovers, after giving what is on its way out the time to go."""
+    def settle(self, *kept: str, timeout_s: float = 5.0) -> list[str]:
+        """Leftovers, after giving what is on its way out the time to go.
+
+        ``kept`` are ids of containers that are not removed: their own directories may be there.
+        """
+        own = {f"file {self.data_root / 'containers' / container_id}" for container_id in kept}
         deadline = time.monotonic() + timeout_s
-        while (found := self.leftovers()) and time.monotonic() < deadline:
+        while (found := [item for item in self.leftovers() if item not in own]) and (
+            time.monotonic() < deadline
+        ):
             time.sleep(0.05)
         return found
 
