@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-APPLETS = ("sh", "cat", "echo", "sleep", "true", "yes", "dd", "head", "seq", "stty", "kill")
+APPLETS = ("sh", "cat", "echo", "sleep", "true", "yes", "dd", "head", "seq", "stty", "kill", "grep", "mkdir")
 
 
 def make_rootfs(path: Path, busybox: Path) -> Path:
