@@ -14,15 +14,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from proa.containers import Containers
 from proa.hosts import choose_host
 from proa.images import Images
+from proa.results import Completed
 from proa.streams import Demultiplexer
 from proa.system import System
 from proa.transport import CHUNK_BYTES, Hijacked, Transport
-from proa.types import JSON, Completed
 from proa.volumes import Volumes
+
+if TYPE_CHECKING:
+    from proa.types import JSON
 
 DEFAULT_TIMEOUT_S = 60.0
 

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
-from urllib.parse import quote
+from typing import TYPE_CHECKING, cast
 
 from proa.errors import Lost
+from proa.http1 import percent
+from proa.results import Created, Pruned
 from proa.streams import Demultiplexer, StreamName
 from proa.transport import Answer, Hijacked, Transport
-from proa.types import (
-    JSON,
-    ContainerDetails,
-    ContainerSummary,
-    Created,
-    Filters,
-    Pruned,
-    Strings,
-    Table,
-    WaitCondition,
-)
+
+if TYPE_CHECKING:
+    from proa.types import JSON, ContainerDetails, ContainerSummary, Filters, Strings, Table, WaitCondition
 
 
 class Waiter:
@@ -27,10 +20,6 @@ class Waiter:
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
-
-    def fileno(self) -> int:
-        """Readable once the result is there (for select and poll)."""
-        return self._answer.fileno()
 
     def result(self) -> int:
         """The container's exit code. Raises Lost when the daemon went away or could not wait."""
@@ -201,7 +190,7 @@ class Containers:
     def remove(self, ref: str, *, force: bool = False, volumes: bool = False, link: bool = False) -> None:
         """Remove it; `force` kills it first, `volumes` removes its anonymous volumes, `link` only a link."""
         query = {"force": force or None, "v": volumes or None, "link": link or None}
-        self._http.json("DELETE", f"/containers/{quote(ref, safe='/')}", query, patient=True)
+        self._http.json("DELETE", f"/containers/{percent(ref, b'/')}", query, patient=True)
 
     def prune(self, filters: Filters | None = None) -> Pruned:
         """Remove all stopped containers."""
@@ -217,4 +206,4 @@ class Containers:
 
 
 def _path(ref: str, verb: str) -> str:
-    return f"/containers/{quote(ref, safe='')}/{verb}"
+    return f"/containers/{percent(ref)}/{verb}"

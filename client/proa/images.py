@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import cast
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any, cast
 
 from proa.errors import APIError
+from proa.http1 import percent
 from proa.transport import Readable, Transport
-from proa.types import JSON, Filters, ImageSummary, Objects, Strings
 
-Progress = Callable[[JSON], None]
+if TYPE_CHECKING:
+    from proa.types import JSON, Filters, ImageSummary, Objects, Strings
+
+Progress = Callable[[dict[str, Any]], None]
 
 
 class Images:
@@ -41,7 +43,7 @@ class Images:
     def remove(self, ref: str, *, force: bool = False, no_prune: bool = False) -> Objects:
         """Remove a name, and the image with its last one; returns {"Untagged": …}, {"Deleted": …} entries."""
         query = {"force": force or None, "noprune": no_prune or None}
-        answer = self._http.json("DELETE", f"/images/{quote(ref, safe='/:@')}", query, patient=True)
+        answer = self._http.json("DELETE", f"/images/{percent(ref, b'/:@')}", query, patient=True)
         return cast("Objects", answer or [])
 
     def prune(self, filters: Filters | None = None) -> tuple[Objects, int]:
@@ -108,4 +110,4 @@ def _checked(entries: Iterator[JSON], progress: Progress | None) -> Iterator[JSO
 
 
 def _path(ref: str, verb: str) -> str:
-    return f"/images/{quote(ref, safe='/:@')}/{verb}"
+    return f"/images/{percent(ref, b'/:@')}/{verb}"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
-from urllib.parse import quote
+from typing import TYPE_CHECKING, cast
 
+from proa.http1 import percent
 from proa.transport import Answer, Transport
-from proa.types import JSON, Event, Filters
+
+if TYPE_CHECKING:
+    from proa.types import JSON, Event, Filters
 
 
 class Events:
@@ -34,7 +36,7 @@ class System:
 
     def ping(self) -> str:
         """Whether it answers; returns its newest API version."""
-        return self._http.head("/_ping").get("Api-Version", "")
+        return self._http.head("/_ping").get("api-version", "")
 
     def version(self) -> JSON:
         """Versions of the daemon and its parts."""
@@ -57,7 +59,7 @@ class System:
 
     def inspect_network(self, ref: str) -> JSON:
         """Everything about one network."""
-        return cast("JSON", self._http.json("GET", f"/networks/{quote(ref, safe='')}"))
+        return cast("JSON", self._http.json("GET", f"/networks/{percent(ref)}"))
 
     def list_networks(self, filters: Filters | None = None) -> list[JSON]:
         """All networks that match."""

@@ -1,4 +1,4 @@
-"""Sync, blocking. HTTP to the daemon over its unix or TCP socket, with streaming and hijacked connections.
+"""Sync, blocking. Requests to a daemon: versions, errors, JSON, streaming answers and hijacked connections.
 
 Plain requests share one kept-open connection; every streaming or hijacked answer has a connection of its own,
 so that they can be open at the same time. A Transport belongs to one thread.
@@ -6,32 +6,22 @@ so that they can be open at the same time. A Transport belongs to one thread.
 
 from __future__ import annotations
 
-import http.client
 import json
 import select
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple, Protocol, TypeAlias
-from urllib.parse import urlencode
+from typing import Any, NamedTuple, TypeAlias
 
 from proa.errors import BadHost, Forbidden, Lost, Unreachable, api_error
 from proa.hosts import Host
+from proa.http1 import CHUNK_BYTES, Connection, Head, Readable, percent
 
 NEWEST_VERSION = (1, 51)
 OLDEST_VERSION = (1, 22)
-CHUNK_BYTES = 64 * 1024
+__all__ = ["CHUNK_BYTES", "Answer", "Body", "Hijacked", "Query", "Readable", "Transport"]
+
 Query: TypeAlias = Mapping[str, Any]
-# http.client raises its own family for answers that are no HTTP or stop half-way.
-_BROKEN = (http.client.HTTPException, OSError)
-
-
-class Readable(Protocol):
-    """A body to upload: a file opened in binary mode, or whatever reads like one."""
-
-    def read(self, size: int, /) -> bytes: ...
-
-
 Body: TypeAlias = Mapping[str, Any] | bytes | Readable | None
 
 
@@ -43,35 +33,13 @@ class Hijacked(NamedTuple):
     media_type: str
 
 
-class _Connection(http.client.HTTPConnection):
-    """An HTTP connection to a Host, whose failures to connect say what to do."""
-
-    def __init__(self, host: Host, timeout_s: float | None) -> None:
-        super().__init__(host.address or "localhost", host.port or None, timeout=timeout_s)
-        self.daemon = host
-
-    def connect(self) -> None:
-        path = self.daemon.socket_path
-        if path:
-            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            if path:
-                self.sock.settimeout(self.timeout)
-                self.sock.connect(path)
-            else:
-                super().connect()
-        except OSError as error:
-            self.close()
-            raise explain_connect_failure(self.daemon, error) from error
-
-
 class Answer:
     """A streaming answer. Iterate over it for chunks, or use `lines()`; use `with`, or close it."""
 
-    def __init__(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> None:
+    def __init__(self, connection: Connection, head: Head, method: str) -> None:
         self._connection = connection
-        self._response = response
-        self.media_type = response.headers.get("Content-Type", "")
+        self._pieces = connection.body(head, method)
+        self.media_type = head.headers.get("content-type", "")
 
     def __enter__(self) -> Answer:
         return self
@@ -80,35 +48,16 @@ class Answer:
         self.close()
 
     def close(self) -> None:
-        self._response.close()
         self._connection.close()
 
-    def fileno(self) -> int:
-        """The descriptor to poll for the beginning of the body; only before the first read."""
-        return self._response.fileno()
-
-    def read(self) -> bytes:
-        """The whole rest of the body."""
-        try:
-            return self._response.read()
-        except _BROKEN as error:
-            raise _lost(error) from error
-
     def __iter__(self) -> Iterator[bytes]:
-        while True:
-            try:
-                chunk = self._response.read1(CHUNK_BYTES)
-            except _BROKEN as error:
-                raise _lost(error) from error
-            if not chunk:
-                return
-            yield chunk
+        return self._pieces
 
     def lines(self) -> Iterator[bytes]:
-        """The body's lines, without their ends, as they arrive."""
+        """The body's lines that are not blank, without their ends, as they arrive."""
         rest = b""
-        for chunk in self:
-            *whole, rest = (rest + chunk).split(b"\n")
+        for piece in self._pieces:
+            *whole, rest = (rest + piece).split(b"\n")
             yield from (line for line in whole if line.strip())
         if rest.strip():
             yield rest
@@ -130,7 +79,7 @@ class Transport:
         self.host = host
         self.timeout_s = timeout_s
         self._version = _version(api_version) if api_version else None
-        self._kept: _Connection | None = None
+        self._kept: Connection | None = None
 
     def close(self) -> None:
         if self._kept is not None:
@@ -151,53 +100,30 @@ class Transport:
         `patient` is for operations that rightly take as long as they take (stop, prune): no timeout.
         Raises APIError for 4xx and 5xx; 304 is a success without a body, as Docker's clients treat it.
         """
-        connection = self._reusable(None if patient else self.timeout_s)
-        response = self._exchange(connection, method, self._url(path, query), body, {})
-        content = _read_all(response)
-        if response.status >= 400:
-            raise api_error(response.status, _message(content, response))
+        url = self._url(path, query)
+        head, content = self._plain(method, url, body, None if patient else self.timeout_s)
+        _raise_for(head, content)
         return json.loads(content) if content.strip() else None
 
-    def head(self, path: str) -> http.client.HTTPMessage:
-        """The headers of an answer to HEAD on an unversioned path. Raises APIError for 4xx and 5xx."""
-        response = self._exchange(self._reusable(self.timeout_s), "HEAD", path, None, {})
-        response.read()
-        if response.status >= 400:
-            raise api_error(response.status, f"HEAD {path}: {response.reason}")
-        return response.headers
+    def head(self, path: str) -> Mapping[str, str]:
+        """The headers (names in lower case) of an answer to HEAD on an unversioned path. Raises APIError."""
+        head, content = self._plain("HEAD", path, None, self.timeout_s)
+        _raise_for(head, content)
+        return head.headers
 
     def stream(self, method: str, path: str, query: Query | None = None, body: Body = None) -> Answer:
-        """Send a request and return once the answer's header is there. Raises APIError for 4xx and 5xx."""
-        url = self._url(path, query)
-        connection = _Connection(self.host, None)
-        response = self._exchange(connection, method, url, body, {})
-        if response.status >= 400:
-            content = _read_all(response)
-            connection.close()
-            raise api_error(response.status, _message(content, response))
-        return Answer(connection, response)
+        """Send a request and return once the answer's head is there. Raises APIError for 4xx and 5xx."""
+        connection, head = self._open(method, self._url(path, query), body, {})
+        return Answer(connection, head, method)
 
     def hijack(self, path: str, query: Query | None = None, body: Body = None) -> Hijacked:
         """POST and take the connection over for raw bytes both ways. Raises APIError for 4xx and 5xx."""
-        url = self._url(path, query)
-        connection = _Connection(self.host, None)
-        connection.connect()
-        # http.client closes its socket with the response; the duplicate is ours for the time after HTTP.
-        sock = connection.sock.dup()
-        response = self._exchange(connection, "POST", url, body, {"Connection": "Upgrade", "Upgrade": "tcp"})
-        if response.status >= 400:
-            content = _read_all(response)
-            sock.close()
-            connection.close()
-            raise api_error(response.status, _message(content, response))
-        early = b"" if response.fp is None else _buffered(sock, response)
-        media_type = response.headers.get("Content-Type", "")
-        response.close()
-        connection.close()
-        return Hijacked(sock, early, media_type)
+        upgrade = {"Connection": "Upgrade", "Upgrade": "tcp"}
+        connection, head = self._open("POST", self._url(path, query), body, upgrade)
+        return Hijacked(connection.sock, connection.take_early(), head.headers.get("content-type", ""))
 
     def _agree(self) -> tuple[int, int]:
-        theirs = self.head("/_ping").get("Api-Version", "1.24")
+        theirs = self.head("/_ping").get("api-version", "1.24")
         offered = _version(theirs)
         if offered < OLDEST_VERSION:
             raise BadHost(
@@ -207,37 +133,54 @@ class Transport:
         return min(offered, NEWEST_VERSION)
 
     def _url(self, path: str, query: Query | None) -> str:
-        pairs = [(key, _query_text(value)) for key, value in _flat(query or {})]
-        return f"/v{_dotted(self.version())}{path}" + (f"?{urlencode(pairs)}" if pairs else "")
+        pairs = "&".join(f"{key}={percent(_query_text(value))}" for key, value in _flat(query or {}))
+        return f"/v{_dotted(self.version())}{path}" + (f"?{pairs}" if pairs else "")
 
-    def _reusable(self, timeout_s: float | None) -> _Connection:
-        kept = self._kept
-        if kept is None:
-            kept = self._kept = _Connection(self.host, self.timeout_s)
-        elif kept.sock is not None and select.select([kept.sock], [], [], 0)[0]:
-            kept.close()  # readable while idle: the daemon has hung up; http.client will connect anew
-        kept.timeout = timeout_s
-        if kept.sock is not None:
-            kept.sock.settimeout(timeout_s)
-        return kept
-
-    def _exchange(
-        self, connection: _Connection, method: str, url: str, body: Body, headers: dict[str, str]
-    ) -> http.client.HTTPResponse:
-        payload: Any = body
-        if isinstance(body, Mapping):
-            payload = json.dumps(body).encode()
-            headers = {**headers, "Content-Type": "application/json"}
-        elif body is not None:
-            headers = {**headers, "Content-Type": "application/x-tar"}
+    def _plain(self, method: str, url: str, body: Body, timeout_s: float | None) -> tuple[Head, bytes]:
+        connection = self._reusable()
+        connection.sock.settimeout(timeout_s)
         try:
-            # A daemon that answers before it has read the whole body hangs up; its answer says why.
-            with suppress(BrokenPipeError, ConnectionResetError):
-                connection.request(method, url, payload, {"User-Agent": "proa", **headers})
-            return connection.getresponse()
-        except _BROKEN as error:
+            head = _exchange(connection, method, url, body, {})
+            content = b"".join(connection.body(head, method))
+        except BaseException:
+            self.close()  # an answer half read cannot be told from the next one
+            raise
+        if head.headers.get("connection", "").lower() == "close":
+            self.close()
+        return head, content
+
+    def _open(self, method: str, url: str, body: Body, headers: Mapping[str, str]) -> tuple[Connection, Head]:
+        connection = self._connect()
+        try:
+            connection.sock.settimeout(None)
+            head = _exchange(connection, method, url, body, headers)
+            if head.status >= 400:
+                _raise_for(head, b"".join(connection.body(head, method)))
+        except BaseException:
             connection.close()
-            raise _lost(error) from error
+            raise
+        return connection, head
+
+    def _reusable(self) -> Connection:
+        if self._kept is not None and select.select([self._kept.sock], [], [], 0)[0]:
+            self.close()  # readable while idle: the daemon has hung up
+        if self._kept is None:
+            self._kept = self._connect()
+        return self._kept
+
+    def _connect(self) -> Connection:
+        host = self.host
+        sock = socket.socket(socket.AF_UNIX) if host.socket_path else None
+        try:
+            if sock is None:
+                return Connection(socket.create_connection((host.address, host.port), self.timeout_s))
+            sock.settimeout(self.timeout_s)
+            sock.connect(host.socket_path)
+        except OSError as error:
+            if sock is not None:
+                sock.close()
+            raise explain_connect_failure(host, error) from error
+        return Connection(sock)
 
 
 def explain_connect_failure(host: Host, error: OSError) -> Unreachable:
@@ -254,6 +197,35 @@ def explain_connect_failure(host: Host, error: OSError) -> Unreachable:
     )
 
 
+def _exchange(connection: Connection, method: str, url: str, body: Body, headers: Mapping[str, str]) -> Head:
+    fields = {"User-Agent": "proa", **headers}
+    payload: bytes | Readable | None
+    if isinstance(body, Mapping):
+        payload = json.dumps(body).encode()
+        fields["Content-Type"] = "application/json"
+    else:
+        payload = body
+        if body is not None:
+            fields["Content-Type"] = "application/x-tar"
+    try:
+        # A daemon that answers before it has read the whole body hangs up; its answer says why.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.send(method, url, fields, payload)
+    except TimeoutError:
+        raise Lost("the daemon did not take the request in time") from None
+    return connection.read_head()
+
+
+def _raise_for(head: Head, content: bytes) -> None:
+    if head.status < 400:
+        return
+    try:
+        message = json.loads(content)["message"]
+    except (ValueError, KeyError, TypeError):
+        message = content.decode(errors="replace")
+    raise api_error(head.status, str(message).strip() or f"{head.status} {head.reason}")
+
+
 def _group_of(socket_path: str) -> str:
     import grp
     import os
@@ -263,38 +235,6 @@ def _group_of(socket_path: str) -> str:
     except (OSError, KeyError):
         return ""  # it is only for the hint; the directory may be closed to us as well
     return "" if name == "root" else f" (usermod -aG {name} $USER)"
-
-
-def _buffered(sock: socket.socket, response: http.client.HTTPResponse) -> bytes:
-    # Bytes that came together with the header sit in the response's buffered reader. A non-blocking peek
-    # gives exactly those, or, had it none, what the socket has ready: either way they are the stream's first.
-    timeout_s = sock.gettimeout()
-    sock.setblocking(False)
-    try:
-        return response.fp.peek()
-    finally:
-        sock.settimeout(timeout_s)
-
-
-def _read_all(response: http.client.HTTPResponse) -> bytes:
-    try:
-        return response.read()
-    except _BROKEN as error:
-        raise _lost(error) from error
-
-
-def _lost(error: Exception) -> Lost:
-    if isinstance(error, TimeoutError):
-        return Lost("the daemon did not answer in time")
-    return Lost(f"the connection to the daemon broke: {error or type(error).__name__}")
-
-
-def _message(content: bytes, response: http.client.HTTPResponse) -> str:
-    try:
-        message = json.loads(content)["message"]
-    except (ValueError, KeyError, TypeError):
-        message = content.decode(errors="replace")
-    return str(message).strip() or f"{response.status} {response.reason}"
 
 
 def _flat(query: Query) -> Iterator[tuple[str, Any]]:

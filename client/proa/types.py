@@ -6,7 +6,7 @@ They are plain dictionaries with Docker's keys (Engine API 1.51); keys beyond th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict
 
 JSON: TypeAlias = dict[str, Any]
 # For use in classes that have a method called `list`.
@@ -15,28 +15,6 @@ Strings: TypeAlias = list[str]
 Table: TypeAlias = tuple[Strings, list[Strings]]
 Filters: TypeAlias = Mapping[str, Sequence[str]]
 WaitCondition: TypeAlias = Literal["not-running", "next-exit", "removed"]
-
-
-class Created(NamedTuple):
-    """A container just created: its full id, and what the daemon warned about."""
-
-    id: str
-    warnings: list[str]
-
-
-class Completed(NamedTuple):
-    """A container that ran to its end under `Client.run`."""
-
-    exit_code: int
-    stdout: bytes
-    stderr: bytes
-
-
-class Pruned(NamedTuple):
-    """What a prune removed, and how many bytes that gave back."""
-
-    deleted: list[str]
-    space_bytes: int
 
 
 class PortSummary(TypedDict, total=False):

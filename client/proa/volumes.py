@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
-from urllib.parse import quote
+from typing import TYPE_CHECKING, cast
 
+from proa.http1 import percent
+from proa.results import Pruned
 from proa.transport import Transport
-from proa.types import JSON, Filters, Pruned, Volume
+
+if TYPE_CHECKING:
+    from proa.types import JSON, Filters, Volume
 
 
 class Volumes:
@@ -40,11 +43,11 @@ class Volumes:
 
     def inspect(self, name: str) -> Volume:
         """Everything about one volume."""
-        return cast("Volume", self._http.json("GET", f"/volumes/{quote(name, safe='')}"))
+        return cast("Volume", self._http.json("GET", f"/volumes/{percent(name)}"))
 
     def remove(self, name: str, *, force: bool = False) -> None:
         """Remove it. Raises Conflict while a container refers to it."""
-        path = f"/volumes/{quote(name, safe='')}"
+        path = f"/volumes/{percent(name)}"
         self._http.json("DELETE", path, {"force": force or None}, patient=True)
 
     def prune(self, filters: Filters | None = None) -> Pruned:

@@ -7,7 +7,8 @@ import os.path
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from proa.cli.parse.quantities import parse_bool, parse_bytes
+from proa.cli.parse.booleans import parse_bool
+from proa.cli.parse.quantities import parse_bytes
 
 _PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 

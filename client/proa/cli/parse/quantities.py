@@ -1,4 +1,4 @@
-"""Sync, pure. Sizes, spans of time, CPU counts and booleans as people type them. All raise ValueError."""
+"""Sync, pure. Sizes, spans of time and CPU counts as people type them. All raise ValueError."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kmgtp])i?)?b?", re.IGNORECASE)
 _POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 _UNIT_NS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
-_TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
-_FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 
 
 def parse_bytes(text: str) -> int:
@@ -46,10 +44,3 @@ def parse_duration_ns(text: str) -> int:
     if not parts or "".join(number + unit for number, unit in parts) != body:
         raise ValueError(f"invalid duration {text!r}; give one such as 90s, 1m30s or 500ms")
     return sign * sum(int(Decimal(number) * _UNIT_NS[unit]) for number, unit in parts)
-
-
-def parse_bool(text: str) -> bool:
-    """Go's spellings: 1, t, true, 0, f, false."""
-    if text in _TRUE or text in _FALSE:
-        return text in _TRUE
-    raise ValueError(f"invalid boolean value {text!r}")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from proa.cli.text.template_syntax import TemplateError
+if TYPE_CHECKING:
+    import re
 
-_VERB = re.compile(r"%(?P<flags>[-+ #0]*)(?P<width>\d*)(?:\.(?P<precision>\d+))?(?P<verb>[a-zA-Z%])")
+_VERB = r"%(?P<flags>[-+ #0]*)(?P<width>\d*)(?:\.(?P<precision>\d+))?(?P<verb>[a-zA-Z%])"
 
 
 def is_true(value: Any) -> bool:
@@ -61,6 +61,8 @@ def encode_json(value: Any) -> str:
 
 def sprintf(form: str, *arguments: Any) -> str:
     """Go's fmt.Sprintf for the verbs v s d q t f g e x X c and %%, with Go's marks for wrong arguments."""
+    import re
+
     left = list(arguments)
 
     def replace(match: re.Match[str]) -> str:
@@ -71,7 +73,7 @@ def sprintf(form: str, *arguments: Any) -> str:
             return f"%!{verb}(MISSING)"
         return _pad(_format(verb, match, left.pop(0)), match["flags"], int(match["width"] or 0))
 
-    text = _VERB.sub(replace, form)
+    text = re.sub(_VERB, replace, form)
     if left:
         text += f"%!(EXTRA {', '.join(f'{_type_name(item)}={show(item)}' for item in left)})"
     return text
@@ -98,7 +100,7 @@ def _format(verb: str, match: re.Match[str], value: Any) -> str:
         return chr(value)
     if verb in "vsdqtfgeExXc":
         return f"%!{verb}({_type_name(value)}={show(value)})"
-    raise TemplateError(f"printf: %{verb} is not supported")
+    raise ValueError(f" %{verb} is not supported")
 
 
 def _pad(text: str, flags: str, width: int) -> str:

@@ -12,8 +12,10 @@ import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from proa.errors import ProaError
 
-class TemplateError(Exception):
+
+class TemplateError(ProaError):
     """The template cannot be read or carried out; the text says where and why."""
 
 

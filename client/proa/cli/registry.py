@@ -1,0 +1,100 @@
+"""Sync, pure. Which command lives in which module: all the top level needs to know before one is chosen.
+
+Importing only the chosen command's module is what keeps `proa ps` quick.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """A command: its module under `proa.cli.commands`, the name it has there, and its line of help."""
+
+    module: str
+    attribute: str
+    help: str
+
+
+COMMANDS: dict[str, Entry] = {
+    "run": Entry("run", "run", "Create and run a new container from an image"),
+    "ps": Entry("ps", "ps", "List containers"),
+    "images": Entry("images", "images", "List images"),
+    "version": Entry("daemon", "version", "Show version information"),
+    "info": Entry("daemon", "info", "Display system-wide information"),
+    "attach": Entry("attach", "attach", "Attach standard input, output and error to a running container"),
+    "completion": Entry("completion", "completion", "Print the completion script for a shell"),
+    "create": Entry("run", "create", "Create a new container"),
+    "events": Entry("events", "events", "Get real time events from the daemon"),
+    "history": Entry("images", "history", "Show the history of an image"),
+    "import": Entry("archives", "import_", "Import the contents from a tarball to create an image"),
+    "inspect": Entry("inspect", "inspect", "Return low-level information on objects"),
+    "kill": Entry("lifecycle", "kill", "Kill one or more running containers"),
+    "load": Entry("archives", "load", "Load an image from a tar archive or standard input"),
+    "logs": Entry("logs", "logs", "Fetch the logs of a container"),
+    "pause": Entry("lifecycle", "pause", "Pause all processes within one or more containers"),
+    "port": Entry("details", "port", "List port mappings or a specific mapping for the container"),
+    "rename": Entry("lifecycle", "rename", "Rename a container"),
+    "restart": Entry("lifecycle", "restart", "Restart one or more containers"),
+    "rm": Entry("lifecycle", "rm", "Remove one or more containers"),
+    "rmi": Entry("images", "rmi", "Remove one or more images"),
+    "start": Entry("start", "start", "Start one or more stopped containers"),
+    "stop": Entry("lifecycle", "stop", "Stop one or more running containers"),
+    "tag": Entry("images", "tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
+    "top": Entry("details", "top", "Display the running processes of a container"),
+    "unpause": Entry("lifecycle", "unpause", "Unpause all processes within one or more containers"),
+    "update": Entry("update", "update", "Update configuration of one or more containers"),
+    "wait": Entry("lifecycle", "wait", "Block until containers stop, then print their exit codes"),
+}
+
+_OF_CONTAINERS = (
+    *("attach", "create", "kill", "logs", "pause", "port", "rename", "restart", "rm", "run", "start"),
+    *("stop", "top", "unpause", "update", "wait"),
+)
+
+GROUPS: dict[str, tuple[str, dict[str, Entry]]] = {
+    "container": (
+        "Manage containers",
+        {
+            **{name: COMMANDS[name] for name in _OF_CONTAINERS},
+            "inspect": Entry("inspect", "inspect_container", "Display detailed information on containers"),
+            "ls": COMMANDS["ps"],
+            "prune": Entry("prune", "prune_containers", "Remove all stopped containers"),
+        },
+    ),
+    "image": (
+        "Manage images",
+        {
+            "history": COMMANDS["history"],
+            "import": COMMANDS["import"],
+            "inspect": Entry("inspect", "inspect_image", "Display detailed information on images"),
+            "load": COMMANDS["load"],
+            "ls": COMMANDS["images"],
+            "prune": Entry("prune", "prune_images", "Remove unused images"),
+            "rm": COMMANDS["rmi"],
+            "tag": COMMANDS["tag"],
+        },
+    ),
+    "system": (
+        "Manage the daemon",
+        {
+            "df": Entry("diskusage", "df", "Show disk usage"),
+            "events": COMMANDS["events"],
+            "info": COMMANDS["info"],
+            "prune": Entry("prune", "prune_system", "Remove unused data"),
+        },
+    ),
+    "volume": (
+        "Manage volumes",
+        {
+            "create": Entry("volumes", "create", "Create a volume"),
+            "inspect": Entry("inspect", "inspect_volume", "Display detailed information on volumes"),
+            "ls": Entry("volumes", "ls", "List volumes"),
+            "prune": Entry("prune", "prune_volumes", "Remove unused local volumes"),
+            "rm": Entry("volumes", "rm", "Remove one or more volumes"),
+        },
+    ),
+}
+
+# Other names that docker takes inside its groups.
+ALIASES = {"list": "ls", "ps": "ls", "remove": "rm"}
