@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from proad.host.logs import LogFile, Shape, Shaper, tail_offset
+from proad.host.logs import LogFile, tail_offset
+from proad.model.loglines import Shape, Shaper
 from proad.model.stdstreams import frame
 
 HEAD = "2024-11-23T21:58:{second:02d}.{fraction:09d}+00:00"

@@ -83,8 +83,7 @@ class Attachment:
         self._scanner = DetachScanner(wanted.detach_keys) if wanted.detach_keys else None
         self._hub: Hub | None = None
 
-    # --- output
-    # -------------------------------------------------------------------------------------------------
+    # --- output ---------------------------------------------------------------------------------------------
 
     def deliver(self, stream: int, data: bytes) -> None:
         """Output of the container."""
@@ -134,8 +133,7 @@ class Attachment:
         self._ending = True
         self._outlet.finish()
 
-    # --- input
-    # --------------------------------------------------------------------------------------------------
+    # --- input ----------------------------------------------------------------------------------------------
 
     def join(self, hub: "Hub") -> None:
         self._hub = hub
@@ -210,8 +208,7 @@ class Hub:
         self._over = False
         self._had_clients = False
 
-    # --- clients
-    # ------------------------------------------------------------------------------------------------
+    # --- clients --------------------------------------------------------------------------------------------
 
     def join(self, client: Attachment) -> None:
         if self._over:
@@ -239,8 +236,7 @@ class Hub:
         self._close()
         self._on_idle(self)
 
-    # --- the run
-    # ------------------------------------------------------------------------------------------------
+    # --- the run --------------------------------------------------------------------------------------------
 
     def connect(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -258,8 +254,7 @@ class Hub:
         for client in clients:
             client.end()
 
-    # --- output
-    # -------------------------------------------------------------------------------------------------
+    # --- output ---------------------------------------------------------------------------------------------
 
     def backlog_changed(self) -> None:
         """Somebody came, went, or caught up: decide whether to read on.
@@ -334,8 +329,7 @@ class Hub:
             if client.is_too_far_behind:
                 self.backlog_changed()
 
-    # --- input
-    # --------------------------------------------------------------------------------------------------
+    # --- input ----------------------------------------------------------------------------------------------
 
     def feed(self, data: bytes) -> None:
         """Input for the container, after what was typed before."""
@@ -378,8 +372,7 @@ class Hub:
         except OSError:  # ENOTCONN: conmon has gone, and stdin with it
             log.debug("stdin was gone before it was closed")
 
-    # --- descriptors
-    # --------------------------------------------------------------------------------------------
+    # --- descriptors ----------------------------------------------------------------------------------------
 
     def _set_clients_read(self, read: bool) -> None:
         if read != self._clients_read:

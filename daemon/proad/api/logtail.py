@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
-from proad.host.inotify import DirectoryWatch
-from proad.host.logs import LogFile, Shape, Shaper
+from proad.engine.logs import LogReader
+from proad.model.loglines import Shape
 
 _MAX_QUICK_TAIL = 10_000
-"""To find more lines than this from the end takes milliseconds: it is done off the loop."""
+"""To find more lines than this from the end is done off the loop."""
 _QUICK_S = 0.005
 _PAUSE_S = 0.002
 _LOOK_AGAIN_S = 0.05
@@ -24,33 +24,28 @@ async def read_log(
     With ``over`` it is followed until that is set and all has been read, or until ``shape.until_ns``;
     without, it ends where the file ended at the call.
     """
-    log = LogFile(path)
-    news = _News(path.parent, over) if over is not None else None
+    log = LogReader(path, shape, follow=over is not None)
+    news = _News(log, over) if over is not None else None
     try:
         if tail is not None and tail > _MAX_QUICK_TAIL:
             await asyncio.get_running_loop().run_in_executor(None, log.seek_tail, tail)
         elif tail is not None:
             log.seek_tail(tail)
-        if over is None:
-            log.stop_at_present_end()
-        shaper = Shaper(shape)
-        while not shaper.over:
-            ended = (
-                over is not None and over.is_set()
-            )  # asked before the read: what came before it is in the file
-            block = log.read()
-            if shaped := shaper.shape(block) if block else b"":
-                yield shaped
+        while not log.is_over:
+            ended = over is not None and over.is_set()  # asked first: what was written before is then read
+            block, some = log.read()
             if block:
+                yield block
+            if some:
                 await asyncio.sleep(0)  # others want the loop, and a client that keeps up never makes us wait
             elif news is None or ended or _is_past(shape.until_ns):
                 return
             else:
                 await news.wait(shape.until_ns)
     finally:
-        log.close()
         if news is not None:
             news.close()
+        log.close()
 
 
 def _is_past(time_ns: int | None) -> bool:
@@ -60,27 +55,25 @@ def _is_past(time_ns: int | None) -> bool:
 class _News:
     """Wakes a follower: the file grew, the run is over, or the time is up."""
 
-    def __init__(self, directory: Path, over: asyncio.Event) -> None:
-        self._directory = directory
-        self._watch: DirectoryWatch | None = None
+    def __init__(self, log: LogReader, over: asyncio.Event) -> None:
+        self._log = log
         self._over = over
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
+        self._watched_fd: int | None = None
         self._woken_at = 0.0
-        self._watch_directory()
+        self._watch()
         self._ending = self._loop.create_task(self._wait_over())
 
-    def _watch_directory(self) -> bool:
-        """A container has a directory from its first start on; nothing can be logged before."""
-        if self._watch is None and self._directory.is_dir():
-            self._watch = DirectoryWatch(self._directory)
-            self._loop.add_reader(self._watch.fileno(), self._on_change)
+    def _watch(self) -> None:
+        self._log.watch()
+        if self._watched_fd is None and self._log.news_fd is not None:
+            self._watched_fd = self._log.news_fd
+            self._loop.add_reader(self._watched_fd, self._on_change)
             self._changed.set()
-        return self._watch is not None
 
     def _on_change(self) -> None:
-        if self._watch is not None:
-            self._watch.drain()
+        self._log.drain_news()
         self._changed.set()
 
     async def _wait_over(self) -> None:
@@ -92,7 +85,8 @@ class _News:
         if time.monotonic() - self._woken_at < _QUICK_S:
             await asyncio.sleep(_PAUSE_S)
         timeout_s = None if until_ns is None else max(0.0, (until_ns - time.time_ns()) / 1e9) + 0.001
-        if not self._watch_directory():
+        self._watch()
+        if self._watched_fd is None:
             timeout_s = _LOOK_AGAIN_S
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
@@ -102,6 +96,5 @@ class _News:
 
     def close(self) -> None:
         self._ending.cancel()
-        if self._watch is not None:
-            self._loop.remove_reader(self._watch.fileno())
-            self._watch.close()
+        if self._watched_fd is not None:
+            self._loop.remove_reader(self._watched_fd)

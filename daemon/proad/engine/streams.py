@@ -61,8 +61,7 @@ class Streams:
         self._lives: dict[str, Live] = {}
         self._watchers: dict[str, set[Callable[[], None]]] = {}
 
-    # --- for start, supervision and recovery
-    # --------------------------------------------------------------------
+    # --- for start, supervision and recovery ----------------------------------------------------------------
 
     async def connect_attachers(self, container_id: str, monitored: Monitored) -> None:
         """Connect who waits for this run, before its command runs: they miss nothing."""
@@ -101,8 +100,7 @@ class Streams:
         rows, columns = (min(max(number, 0), MAX_TERMINAL_CELLS) for number in (height, width))
         write_control(run.with_name("ctl"), f"1 {rows} {columns}\n", container_id)
 
-    # --- for the API
-    # --------------------------------------------------------------------------------------------
+    # --- for the API ----------------------------------------------------------------------------------------
 
     def find_attachable(self, ref: str) -> Container:
         """The container that a client wants to attach to.

@@ -1,4 +1,4 @@
-"""Sync, pure but for reading what crun wrote. Compiled seccomp filters, kept for the next container.
+"""Sync, blocking. Compiled seccomp filters, kept for the next container.
 
 To compile the default profile for the three ABIs of x86-64 takes libseccomp 15 to 20 ms, more than all else
 in a create. crun leaves the program that it compiled in the container's state directory, and takes a ready

@@ -1,4 +1,4 @@
-"""Sync, pure but for the memfds. A program as a sealed copy in memory, which nobody can write to.
+"""Sync, blocking. A program as a sealed copy in memory, which nobody can write to.
 
 A container's root could reach the runtime that starts it through ``/proc/self/exe`` and overwrite it
 (CVE-2019-5736). So crun copies itself into a sealed memfd and executes that, each time it is called: 1.5 ms.
