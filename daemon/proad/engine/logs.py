@@ -1,4 +1,4 @@
-"""Trio-flavoured. A container's log for one reader: chosen, shaped, told when there is more. No waits."""
+"""Trio-flavoured. A container's log for one reader: chosen, shaped, and told when there is more."""
 
 from pathlib import Path
 
