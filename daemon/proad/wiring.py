@@ -121,7 +121,6 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
         mounting,
         networks,
         resources,
-        facts,
         SeccompProfiles(),
         choice.runtime,
         init_path,
@@ -150,7 +149,7 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     roles = Roles(
         config=config,
         containers=Containers(config, store, locks, waiters, images, overlay, cgroups, facts),
-        creator=Creator(store, images, mounting, networks, facts),
+        creator=Creator(store, images, mounting, networks, facts, cgroups, nursery),
         starter=starter,
         control=control,
         remover=Remover(store, locks, control, disposer, overlay),

@@ -19,6 +19,7 @@ STEPS = (
     "ipc",
     "mounts",
     "spec",
+    "hosts",
     "create",
     "attach",
     "start",

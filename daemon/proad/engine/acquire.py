@@ -21,7 +21,6 @@ from proad.engine.undo import StepTimer, UndoStack
 from proad.host import filters, mounts
 from proad.host.conmon import MonitorRequest
 from proad.host.devices import block_numbers, devices_of
-from proad.host.hostfacts import HostFactsReader
 from proad.host.overlay import Overlay
 from proad.host.ports import ReservedPorts
 from proad.host.rootfs import Rootfs
@@ -31,8 +30,10 @@ from proad.model import errors
 from proad.model.container import Container, Run
 from proad.model.environment import container_environment
 from proad.model.hostconfig import HostConfig
+from proad.model.hostfacts import HostFacts
 from proad.model.links import LinkedContainer
 from proad.model.mounts import SpecMount
+from proad.model.network import Endpoint
 from proad.model.spec import DEFAULT_SHM_BYTES, SpecInputs, build_spec, wants_init
 from proad.model.user import ProcessUser, resolve_user
 from proad.store.db import Store
@@ -63,7 +64,6 @@ class Acquirer:
         mounting: Mounting,
         networks: Networks,
         resources: RunResources,
-        facts: HostFactsReader,
         seccomp: SeccompProfiles,
         default_runtime: Runtime,
         init_path: str,
@@ -74,12 +74,13 @@ class Acquirer:
         self._mounting = mounting
         self._networks = networks
         self._resources = resources
-        self._facts = facts
         self._seccomp = seccomp
         self._default_runtime = default_runtime
         self._init_path = init_path
 
-    async def acquire(self, container: Container, run: Run, undo: UndoStack, timer: StepTimer) -> Acquisition:
+    async def acquire(
+        self, container: Container, run: Run, facts: HostFacts, undo: UndoStack, timer: StepTimer
+    ) -> Acquisition:
         """Acquire everything, in order; on failure the caller runs the undos registered so far.
 
         Raises:
@@ -88,50 +89,36 @@ class Acquirer:
         joined = find_joined(self._store, container)
         linked = find_linked(self._store, container)
         runtime = self._runtime_of(container.host_config)
-        run = replace(run, runtime=runtime.name, cgroup=f"{self._config.cgroup_parent}/{container.id}")
+        run = replace(
+            run,
+            runtime=runtime.name,
+            cgroup=f"{self._config.cgroup_parent}/{container.id}",
+            netns=self._own_netns(container, run),
+        )
         paths = self._resources.paths(container.id)
         undo.push(
             "run files", self._resources.remove_files, container.id, residue=("run-files", container.id)
         )
         paths.bundle.mkdir(mode=0o700)
         paths.state.mkdir(mode=0o710, exist_ok=True)
-        side = _SideBySide()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._connect, container, run, undo, timer, side)
-            with timer.step("rootfs"):
-                undo.push("rootfs", self._overlay.unmount, container.id, residue=("rootfs", container.id))
-                rootfs = self._overlay.mount(container.id, container.layers)
+        connection = _Connection()
         try:
-            run = side.run or run
-            with timer.step("links"):
-                etc = self._write_etc_files(container, run, joined, linked)
-            with Rootfs(rootfs) as tree:
-                with timer.step("working directory"):
-                    self._make_working_directory(container, tree)
-                user = _find_user(container, tree)
-            with timer.step("environment"):
-                env = container_environment(
-                    container, container.config.hostname, linked_environment(container, linked)
-                )
-            with timer.step("ipc"):
-                shm = self._make_shm(container, joined, paths, undo)
-            with timer.step("mounts"):
-                undo.push("mounts", self._mounting.release, container, residue=("mounts", container.id))
-                user_mounts = await self._mounting.prepare(container, rootfs)
-            with timer.step("spec"):
-                inputs = self._spec_inputs(
-                    container, run, rootfs, user, env, [*etc, *user_mounts], shm, joined
-                )
-                spec = build_spec(inputs)
-                filters.annotate(spec, runtime, container.id)
-                (paths.bundle / "config.json").write_bytes(msgspec.json.encode(spec))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._connect, container, run, connection, undo, timer)
+                await (
+                    trio.lowlevel.checkpoint()
+                )  # the network's work is under way in its own thread from here
+                await self._prepare_files(container, run, runtime, facts, joined, linked, undo, timer)
+            run = replace(run, endpoint=connection.endpoint)
+            if joined.network is None:
+                with timer.step("hosts"):
+                    gateway = self._networks.host_gateway
+                    write_etc_files(self._config, container, run.endpoint, linked, paths, gateway)
         except BaseException:
-            if side.reserved is not None:
-                side.reserved.close()
+            connection.close()
             raise
-        return Acquisition(
-            run, self._monitor_request(container, run, runtime, paths, side.reserved), side.reserved
-        )
+        request = self._monitor_request(container, run, runtime, paths, connection.reserved)
+        return Acquisition(run, request, connection.reserved)
 
     def _runtime_of(self, host_config: HostConfig) -> Runtime:
         if not host_config.runtime:
@@ -140,43 +127,72 @@ class Acquirer:
 
     # --- network ------------------------------------------------------------------------------------------------
 
-    async def _connect(
-        self, container: Container, run: Run, undo: UndoStack, timer: StepTimer, side: "_SideBySide"
-    ) -> None:
-        """Namespace, address and ports, where the container has a network of its own."""
+    def _own_netns(self, container: Container, run: Run) -> str:
+        """Where the run's own network namespace will be; empty where it shares one."""
         mode = container.host_config.network_mode
         if mode == "host" or mode.startswith("container:"):
-            return
-        path = self._config.exec_root / "netns" / run.id
-        with timer.step("network"):
-            if mode == "none" or container.config.network_disabled:
-                undo.push("netns", self._networks.remove_netns, path, residue=("netns", str(path)))
-                await self._networks.loopback_only(path)
-                side.run = replace(run, netns=str(path))
-                return
-            reserved = self._networks.reserve_ports(container)
-            try:
-                endpoint = await self._networks.attach(run.id, container, netns_path=path, reserved=reserved)
-            except BaseException:
-                reserved.close()
-                raise
-            undo.push("network", self._networks.detach, endpoint, residue=("network", run.id))
-            side.reserved = reserved
-            side.run = replace(run, netns=str(path), endpoint=endpoint)
+            return ""
+        return str(self._config.exec_root / "netns" / run.id)
 
-    def _netns_of(self, run: Run, joined: Joined) -> str:
-        return f"/proc/{live_run(joined.network).pid}/ns/net" if joined.network is not None else run.netns
+    async def _connect(
+        self, container: Container, run: Run, connection: "_Connection", undo: UndoStack, timer: StepTimer
+    ) -> None:
+        """Namespace, address and ports, where the container has a network of its own."""
+        if not run.netns:
+            return
+        path = Path(run.netns)
+        with timer.step("network"):
+            if container.host_config.network_mode == "none" or container.config.network_disabled:
+                undo.push("netns", self._networks.remove_netns, path, residue=("netns", run.netns))
+                await self._networks.loopback_only(path)
+                return
+            connection.reserved = self._networks.reserve_ports(container)
+            connection.endpoint = await self._networks.attach(
+                run.id, container, netns_path=path, reserved=connection.reserved
+            )
+            undo.push("network", self._networks.detach, connection.endpoint, residue=("network", run.id))
 
     # --- files --------------------------------------------------------------------------------------------------
 
-    def _write_etc_files(
-        self, container: Container, run: Run, joined: Joined, linked: list[LinkedContainer]
-    ) -> list[SpecMount]:
-        """hostname, hosts and resolv.conf, written for this run, or those of the container whose network it joins."""
-        owner = joined.network or container
-        paths = self._resources.paths(owner.id)
-        if owner is container:
-            write_etc_files(self._config, container, run.endpoint, linked, paths, self._networks.host_gateway)
+    async def _prepare_files(
+        self,
+        container: Container,
+        run: Run,
+        runtime: Runtime,
+        facts: HostFacts,
+        joined: Joined,
+        linked: list[LinkedContainer],
+        undo: UndoStack,
+        timer: StepTimer,
+    ) -> None:
+        """Root filesystem, working directory, environment, shared memory, mounts, and the config of it all."""
+        paths = self._resources.paths(container.id)
+        with timer.step("rootfs"):
+            undo.push("rootfs", self._overlay.unmount, container.id, residue=("rootfs", container.id))
+            rootfs = self._overlay.mount(container.id, container.layers)
+        with timer.step("links"):
+            link_variables = linked_environment(container, linked)
+        with Rootfs(rootfs) as tree:
+            with timer.step("working directory"):
+                self._make_working_directory(container, tree)
+            user = _find_user(container, tree)
+        with timer.step("environment"):
+            env = container_environment(container, container.config.hostname, link_variables)
+        with timer.step("ipc"):
+            shm = self._make_shm(container, joined, paths, undo)
+        with timer.step("mounts"):
+            undo.push("mounts", self._mounting.release, container, residue=("mounts", container.id))
+            user_mounts = await self._mounting.prepare(container, rootfs)
+        with timer.step("spec"):
+            all_mounts = [*self._etc_mounts(container, joined), *user_mounts]
+            inputs = self._spec_inputs(container, run, rootfs, user, env, all_mounts, shm, joined, facts)
+            spec = build_spec(inputs)
+            filters.annotate(spec, runtime, container.id)
+            (paths.bundle / "config.json").write_bytes(msgspec.json.encode(spec))
+
+    def _etc_mounts(self, container: Container, joined: Joined) -> list[SpecMount]:
+        """hostname, hosts and resolv.conf: its own, or those of the container whose network it joins."""
+        paths = self._resources.paths((joined.network or container).id)
         files = {
             "/etc/resolv.conf": paths.resolv_conf,
             "/etc/hostname": paths.hostname,
@@ -220,13 +236,13 @@ class Acquirer:
         all_mounts: list[SpecMount],
         shm: str,
         joined: Joined,
+        facts: HostFacts,
     ) -> SpecInputs:
         host_config = container.host_config
         if wants_init(host_config) and not self._init_path:
             raise errors.StartFailed(
                 "no init program on this host for --init: install tini, or give --init-path"
             )
-        facts = self._facts.read(host_config)
         without_raise = "CAP_SYS_RESOURCE" not in facts.capabilities
         return SpecInputs(
             container=container,
@@ -237,7 +253,7 @@ class Acquirer:
             cgroup_path=run.cgroup,
             mounts=all_mounts,
             shm=shm,
-            netns=self._netns_of(run, joined),
+            netns=f"/proc/{live_run(joined.network).pid}/ns/net" if joined.network is not None else run.netns,
             ipc_namespace=f"/proc/{live_run(joined.ipc).pid}/ns/ipc" if joined.ipc is not None else "",
             pid_namespace=f"/proc/{live_run(joined.pid).pid}/ns/pid" if joined.pid is not None else "",
             held_capabilities=facts.capabilities,
@@ -273,11 +289,16 @@ class Acquirer:
         )
 
 
-class _SideBySide:
+@dataclass
+class _Connection:
     """What the network's side of the work leaves for the rest."""
 
-    run: Run | None = None
+    endpoint: Endpoint | None = None
     reserved: ReservedPorts | None = None
+
+    def close(self) -> None:
+        if self.reserved is not None:
+            self.reserved.close()
 
 
 def _find_user(container: Container, tree: Rootfs) -> ProcessUser:

@@ -17,6 +17,7 @@ from proad.engine.images import Images
 from proad.engine.lookup import event_attributes, find_container, named
 from proad.engine.mounting import Mounting
 from proad.engine.networks import Networks
+from proad.host.cgroup import Cgroups
 from proad.host.hostfacts import HostFactsReader
 from proad.model import errors
 from proad.model.container import Container
@@ -43,13 +44,22 @@ class Creator:
     """Creates containers."""
 
     def __init__(
-        self, store: Store, images: Images, mounting: Mounting, networks: Networks, facts: HostFactsReader
+        self,
+        store: Store,
+        images: Images,
+        mounting: Mounting,
+        networks: Networks,
+        facts: HostFactsReader,
+        cgroups: Cgroups,
+        nursery: trio.Nursery,
     ) -> None:
         self._store = store
         self._images = images
         self._mounting = mounting
         self._networks = networks
         self._facts = facts
+        self._cgroups = cgroups
+        self._nursery = nursery
         self._random = SystemRandom()
 
     async def create(self, name: str | None, request: CreateRequest) -> Created:
@@ -60,6 +70,7 @@ class Creator:
             errors.Conflict: the name is taken.
             errors.InvalidParameter: what is asked contradicts the image or this host.
         """
+        self._nursery.start_soon(self._cgroups.prepay_migration)  # most are started right after
         image = self._images.resolve(request.config.image)
         host_config, warnings = self._check_host(request.host_config)
         config = merge_config(image.config, request.config)

@@ -173,9 +173,8 @@ class Starter:
         timer = StepTimer()
         self._nursery.start_soon(self._cgroups.prepay_migration)
         before = container.status
-        host_config, warnings = check_against_host(
-            container.host_config, self._facts.read(container.host_config)
-        )
+        facts = self._facts.read(container.host_config)
+        host_config, warnings = check_against_host(container.host_config, facts)
         for warning in warnings:
             log.warning(warning, container=container.id)
         container = self._begin(container, host_config, restart_count)
@@ -183,7 +182,7 @@ class Starter:
         undo = UndoStack(self._store)
         try:
             await self._resources.finish_previous_run(container.id)
-            acquired = await self._acquirer.acquire(container, container.run, undo, timer)
+            acquired = await self._acquirer.acquire(container, container.run, facts, undo, timer)
             await self._run(container, acquired, undo, timer)
         except BaseException as raised:
             error = _told(_single(raised))
@@ -261,7 +260,7 @@ class Starter:
             oom_killed=False,
             has_been_started=True,
         )
-        with self._store.transaction() as tx:
+        with self._store.transaction(durable=False) as tx:
             tx.put_container(container)
             tell_network(tx, "connect", container, run)
             tx.emit("container", "start", container.id, event_attributes(container))

@@ -148,7 +148,7 @@ class Supervisor:
         return container
 
     def _write_end(self, container: Container, run: Run, ended: _Ended, duration_s: int) -> None:
-        with self._store.transaction() as tx:
+        with self._store.transaction(durable=False) as tx:
             tx.put_container(container)
             tell_network(tx, "disconnect", container, run)
             if ended.oom_killed:

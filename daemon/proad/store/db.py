@@ -74,7 +74,7 @@ class Store:
         """One state change with the events that tell it: all of it happens or none.
 
         With ``durable`` it survives a power cut; without, it survives the death of any process, which is enough for
-        what a power cut ends anyway.
+        starts and ends: a power cut ends what runs anyhow, and the next durable change takes them along.
 
         Raises:
             errors.System: the disk is full or fails; nothing was changed.

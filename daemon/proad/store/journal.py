@@ -108,7 +108,7 @@ class Journal:
         ``until_ns`` is given, at the oldest event, else with the next one. It ends with the last at or before ``until_ns``.
         """
         if after_seq is not None:
-            position = after_seq
+            position = min(after_seq, self._last_seq)  # a power cut may have taken the last few numbers back
         elif since_ns is not None:
             row = self._connection.execute(
                 "SELECT min(seq) FROM events WHERE time_ns >= ?", (since_ns,)
