@@ -7,7 +7,6 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -159,7 +158,9 @@ async def _serving(roles: Roles, config: Config) -> AsyncIterator[list[str]]:
 
 
 async def _until_told_to_stop(engine: Engine, config: Config, given: dict[str, Any]) -> None:
-    """Return at SIGTERM or SIGINT; SIGHUP reloads. The second SIGTERM, while draining, ends the process at once."""
+    """Return at SIGTERM or SIGINT; SIGHUP reloads. The second SIGTERM, while draining, ends the process at
+    once.
+    """
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
         async for number in received:
             if number != signal.SIGHUP:
@@ -171,7 +172,9 @@ async def _until_told_to_stop(engine: Engine, config: Config, given: dict[str, A
 
 
 def _hurry(number: int, _frame: object) -> None:
-    """Containers live on under their monitors and the next daemon adopts them, so leaving at once loses nothing."""
+    """Containers live on under their monitors and the next daemon adopts them, so leaving at once loses
+    nothing.
+    """
     os._exit(EXIT_FAILURE)
 
 

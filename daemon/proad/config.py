@@ -1,8 +1,9 @@
 """Sync, pure. The daemon's configuration: defaults, then the TOML file, then flags, validated once.
 
-Flags bear dockerd's names. In the file a key is the flag's name (``data-root = "/var/lib/proa"``); flags that may be
-given several times are arrays, ``add-runtime`` and ``default-ulimit`` are tables. What must differ between two daemons
-on one host (bridge, nftables table, cgroup parent) is derived from the exec root unless given.
+Flags bear dockerd's names. In the file a key is the flag's name (``data-root = "/var/lib/proa"``); flags that
+may be given several times are arrays, ``add-runtime`` and ``default-ulimit`` are tables. What must differ
+between two daemons on one host (bridge, nftables table, cgroup parent) is derived from the exec root unless
+given.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import hashlib
 import ipaddress
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ def make_parser() -> argparse.ArgumentParser:
         action="append",
         dest="host",
         metavar="URL",
-        help="socket to listen on: unix:///path, fd:// (inherited from systemd) or tcp://127.0.0.1:PORT; repeatable",
+        help="where to listen: unix:///path, fd:// (from systemd) or tcp://127.0.0.1:PORT; repeatable",
     )
     add("--data-root", metavar="DIR", help=f"state, layers and volumes (default {DEFAULT_DATA_ROOT})")
     add("--exec-root", metavar="DIR", help=f"runtime files and sockets (default {DEFAULT_EXEC_ROOT})")

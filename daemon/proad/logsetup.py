@@ -1,6 +1,7 @@
 """Sync, pure. How the daemon's log looks: text for people on a terminal, JSON lines otherwise.
 
-Under systemd each line begins with the journal's priority (sd-daemon(3)), so that journalctl can filter by level.
+Under systemd each line begins with the journal's priority (sd-daemon(3)), so that journalctl can filter by
+level.
 """
 
 import logging

@@ -19,7 +19,9 @@ def notify(message: str) -> None:
 
 
 def watchdog_interval_s() -> float | None:
-    """Half of what systemd allows between two signs of life, None if it asks for none (sd_watchdog_enabled(3))."""
+    """Half of what systemd allows between two signs of life, None if it asks for none
+    (sd_watchdog_enabled(3)).
+    """
     usec = os.environ.get("WATCHDOG_USEC", "")
     if not usec.isdigit() or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None

@@ -143,8 +143,8 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     supervisor.start_again = starter.start_again
     control = Control(store, locks, waiters, cgroups, streams, starter)
     recovery = Recovery(
-        config, store, locks, resources, disposer, supervisor, starter, streams, conmon, cgroups, overlay, networks,
-        images, volumes, mounting, nursery,
+        config, store, locks, resources, disposer, supervisor, starter, streams, conmon, cgroups, overlay,
+        networks, images, volumes, mounting, nursery,
     )  # fmt: skip
     roles = Roles(
         config=config,

@@ -1,9 +1,9 @@
 """Sync. Runs ``proad`` with the means to break one step of a start.
 
-``python -m tests.fault.sabotage [proad arguments]``. What to do stands in the file that ``$SABOTAGE`` names, as
-``HOW WHEN STEP`` (``raise before network``), and is done once: the file is removed first. HOW is ``raise``,
-``cancel``, ``kill`` (SIGKILL to the daemon itself) or ``undo`` (let the start fail at its end, and the undo
-called STEP fail as well).
+``python -m tests.fault.sabotage [proad arguments]``. What to do stands in the file that ``$SABOTAGE`` names,
+as ``HOW WHEN STEP`` (``raise before network``), and is done once: the file is removed first. HOW is
+``raise``, ``cancel``, ``kill`` (SIGKILL to the daemon itself) or ``undo`` (let the start fail at its end, and
+the undo called STEP fail as well).
 """
 
 import os

@@ -85,7 +85,8 @@ def test_bad_values_are_refused(argv: list[str], complaint: str) -> None:
 
 def test_values_are_parsed() -> None:
     config = parse(
-        "--default-address-pool", "base=10.10.0.0/16,size=24", "--default-ulimit", "nofile=10:20", "--port-range", "5-9"
+        "--default-address-pool", "base=10.10.0.0/16,size=24", "--default-ulimit", "nofile=10:20",
+        "--port-range", "5-9"
     )  # fmt: skip
     assert config.default_address_pools == (AddressPool("10.10.0.0/16", 24),)
     assert config.default_ulimits == {"nofile": (10, 20)}

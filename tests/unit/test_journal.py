@@ -76,9 +76,14 @@ def test_a_rolled_back_transaction_tells_nothing(store: Store) -> None:
     woken: list[bool] = []
     cursor = store.journal.cursor(None, None, everything)
     cursor.on_news(lambda: woken.append(True))
-    with pytest.raises(errors.Conflict), store.transaction() as tx:
-        tx.emit("container", "start", "x", {})
-        raise errors.Conflict("no")
+
+    def tell_and_fail() -> None:
+        with store.transaction() as tx:
+            tx.emit("container", "start", "x", {})
+            raise errors.Conflict("no")
+
+    with pytest.raises(errors.Conflict):
+        tell_and_fail()
     assert cursor.take() == []
     assert woken == []
     emit(store, 1)

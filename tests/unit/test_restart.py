@@ -30,7 +30,8 @@ def test_after_exit(policy: str, exit_code: int, count: int, by_user: bool, expe
 def test_on_failure_stops_after_its_tries() -> None:
     policy = RestartPolicy(name="on-failure", maximum_retry_count=2)
     decided = [
-        restarts_after_exit(policy, exit_code=1, restart_count=count, stopped_by_user=False) for count in range(4)
+        restarts_after_exit(policy, exit_code=1, restart_count=count, stopped_by_user=False)
+        for count in range(4)
     ]
     assert decided == [True, True, False, False]
 

@@ -45,9 +45,14 @@ def test_records_round_trip(tmp_path: Path) -> None:
 
 def test_all_or_nothing(tmp_path: Path) -> None:
     store = open_at(tmp_path / "state.db")
-    with pytest.raises(errors.Conflict), store.transaction() as tx:
-        tx.put_container(container())
-        raise errors.Conflict("changed my mind")
+
+    def put_and_fail() -> None:
+        with store.transaction() as tx:
+            tx.put_container(container())
+            raise errors.Conflict("changed my mind")
+
+    with pytest.raises(errors.Conflict):
+        put_and_fail()
     assert store.containers == {}
     store.close()
     again = open_at(tmp_path / "state.db")
@@ -58,9 +63,14 @@ def test_all_or_nothing(tmp_path: Path) -> None:
 def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
     store = open_at(tmp_path / "state.db")
     store._connection.execute("PRAGMA max_page_count = 12")
-    with pytest.raises(errors.System, match="full"), store.transaction() as tx:
-        tx.put_container(container())
-        tx.put_setting("big", "x" * 100_000)
+
+    def put_too_much() -> None:
+        with store.transaction() as tx:
+            tx.put_container(container())
+            tx.put_setting("big", "x" * 100_000)
+
+    with pytest.raises(errors.System, match="full"):
+        put_too_much()
     assert store.containers == {}
     assert store.setting("big") is None
     store.close()

@@ -1,7 +1,8 @@
-"""Trio-flavoured. What a start acquires before anything runs: root filesystem, network, files, mounts, OCI config.
+"""Trio-flavoured. What a start acquires before anything runs: root filesystem, network, files, mounts, OCI
+config.
 
-Each step registers its undo before the next begins. The root filesystem and the network do not depend on each other
-and are made side by side; all that follows needs one of them or both.
+Each step registers its undo before the next begins. The root filesystem and the network do not depend on each
+other and are made side by side; all that follows needs one of them or both.
 """
 
 from dataclasses import dataclass
@@ -125,7 +126,7 @@ class Acquirer:
             return self._default_runtime
         return find_runtime(host_config.runtime, self._config.runtimes, self._config.exec_root / "runtime")
 
-    # --- network ------------------------------------------------------------------------------------------------
+    # --- network ----------------------------------------------------------------------------------------
 
     def _own_netns(self, container: Container, run: Run) -> str:
         """Where the run's own network namespace will be; empty where it shares one."""
@@ -152,7 +153,7 @@ class Acquirer:
             )
             undo.push("network", self._networks.detach, connection.endpoint, residue=("network", run.id))
 
-    # --- files --------------------------------------------------------------------------------------------------
+    # --- files ------------------------------------------------------------------------------------------
 
     async def _prepare_files(
         self,
@@ -165,7 +166,7 @@ class Acquirer:
         undo: UndoStack,
         timer: StepTimer,
     ) -> None:
-        """Root filesystem, working directory, environment, shared memory, mounts, and the config of it all."""
+        """Root filesystem, working directory, environment, shared memory, mounts, and the OCI config."""
         paths = self._resources.paths(container.id)
         with timer.step("rootfs"):
             undo.push("rootfs", self._overlay.unmount, container.id, residue=("rootfs", container.id))
@@ -210,7 +211,9 @@ class Acquirer:
             tree.make_directory(directory)
 
     def _make_shm(self, container: Container, joined: Joined, paths: RunPaths, undo: UndoStack) -> str:
-        """The directory to bind on /dev/shm; empty where the container has a private one, made by the runtime."""
+        """The directory to bind on /dev/shm; empty where the container has a private one, made by the
+        runtime.
+        """
         mode = container.host_config.ipc_mode
         if mode == "host":
             return "/dev/shm"
@@ -224,7 +227,7 @@ class Acquirer:
         mounts.mount_tmpfs(paths.shm, f"mode=1777,size={size_bytes}")
         return str(paths.shm)
 
-    # --- what the runtime and the monitor are told ---------------------------------------------------------------
+    # --- what the runtime and the monitor are told ------------------------------------------------------
 
     def _spec_inputs(
         self,

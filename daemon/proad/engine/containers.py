@@ -1,4 +1,5 @@
-"""Trio-flavoured. Containers as they are: find, list, wait, top, sizes; and what changes a record: rename, update.
+"""Trio-flavoured. Containers as they are: find, list, wait, top, sizes; and what changes a record: rename,
+update.
 
 Finding and listing take no lock and never wait.
 """
@@ -10,15 +11,15 @@ from collections.abc import Collection
 import structlog
 from msgspec.structs import replace
 
-from proad.host.hostfacts import HostFactsReader
+from proad.config import Config
+from proad.engine.images import Images
 from proad.engine.listing import ListQuery, list_containers
 from proad.engine.locks import Locks
 from proad.engine.lookup import event_attributes, find_container, named
-from proad.engine.images import Images
 from proad.engine.waiting import Waiter, Waiters, WaitResult
-from proad.config import Config
 from proad.host.cgroup import Cgroups
 from proad.host.devices import block_numbers
+from proad.host.hostfacts import HostFactsReader
 from proad.host.overlay import Overlay
 from proad.host.process import run
 from proad.host.runtime import SEARCH_PATH, find_runtime
@@ -78,7 +79,9 @@ class Containers:
         return self._store.containers.keys()
 
     def image_name(self, container: Container) -> str:
-        """The image as a list shows it: as the user named it, or by id where that name means another image now."""
+        """The image as a list shows it: as the user named it, or by id where that name means another image
+        now.
+        """
         try:
             same = self._images.resolve(container.image_ref).id == container.image_id
         except (errors.NotFound, errors.InvalidParameter):
@@ -86,7 +89,7 @@ class Containers:
         return container.image_ref if same else container.image_id
 
     def link_names(self) -> dict[str, tuple[str, ...]]:
-        """By container id, what legacy links of others call it: ``/web/db``. Most have none and are left out."""
+        """By container id, what links of others call it: ``/web/db``. Most have none and are left out."""
         linking = [c for c in self._store.containers.values() if c.host_config.links]
         by_name = {c.name: c for c in self._store.containers.values()} if linking else {}
         names: dict[str, tuple[str, ...]] = {}

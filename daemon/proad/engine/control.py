@@ -1,8 +1,8 @@
 """Trio-flavoured. What is done to a container that runs: kill, stop, restart, pause, unpause, resize.
 
-Signals go through a pidfd of exactly the process that the record names, so they cannot hit another one. None of
-these verbs holds the container's lock while it waits for the process to end: the supervisor needs the lock to write
-the end down.
+Signals go through a pidfd of exactly the process that the record names, so they cannot hit another one. None
+of these verbs holds the container's lock while it waits for the process to end: the supervisor needs the lock
+to write the end down.
 """
 
 import math
@@ -48,7 +48,8 @@ class Control:
         self._starter = starter
 
     async def kill(self, ref: str, signal: str) -> None:
-        """Send a signal, SIGKILL if ``signal`` is empty; event ``kill``. With SIGKILL, return when it is dead.
+        """Send a signal, SIGKILL if ``signal`` is empty; event ``kill``. With SIGKILL, return when it is
+        dead.
 
         Raises:
             errors.Conflict: it is not running.
@@ -70,7 +71,8 @@ class Control:
             self._waiters.discard(container.id, waiter)
 
     async def stop(self, ref: str, *, signal: str | None = None, timeout_s: int | None = None) -> None:
-        """Ask the process to end, kill it after ``timeout_s`` (negative: never); events ``kill``, ``die``, ``stop``.
+        """Ask the process to end, kill it after ``timeout_s`` (negative: never); events ``kill``, ``die``,
+        ``stop``.
 
         Both default to the container's own StopSignal and StopTimeout, then to SIGTERM and 10 s.
 

@@ -1,4 +1,6 @@
-"""Trio-flavoured. Taking a stopped container off the host, with its lock held: for remove, prune and auto-remove."""
+"""Trio-flavoured. Taking a stopped container off the host, with its lock held: for remove, prune and
+auto-remove.
+"""
 
 import shutil
 
@@ -41,7 +43,8 @@ class Disposer:
         """Remove a container that does not run; the caller holds its lock. Event ``destroy``.
 
         Raises:
-            errors.System: something of it could not be removed; the container stays, ``dead``, and can be removed again.
+            errors.System: something of it could not be removed; the container stays, ``dead``, and can be
+            removed again.
         """
         if container.status is not Status.REMOVING:
             container = container.with_status(Status.REMOVING)

@@ -1,4 +1,6 @@
-"""Trio-flavoured. Writes a run's ``/etc/hosts``, ``/etc/resolv.conf`` and ``/etc/hostname`` beside its container."""
+"""Trio-flavoured. Writes a run's ``/etc/hosts``, ``/etc/resolv.conf`` and ``/etc/hostname`` beside its
+container.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,6 @@
-"""Trio-flavoured. Other containers that a container leans on: namespaces that it joins, legacy links that it has."""
+"""Trio-flavoured. Other containers that a container leans on: namespaces that it joins, legacy links that it
+has.
+"""
 
 from dataclasses import dataclass
 

@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from proad.engine.lookup import find_container
 from proad.model import errors
 from proad.model.container import Container, Status
 from proad.model.durations import parse_timestamp_ns
 from proad.store.db import Store
-from proad.engine.lookup import find_container
 
 Filters = Mapping[str, Sequence[str]]
 Predicate = Callable[[Container], bool]
@@ -34,7 +34,8 @@ def list_containers(
 ) -> list[Container]:
     """The containers that ``query`` means, the latest made first.
 
-    ``images_named`` gives the ids of the image that an ``ancestor`` filter names and of the images made from it.
+    ``images_named`` gives the ids of the image that an ``ancestor`` filter names and of the images made from
+    it.
 
     Raises:
         errors.InvalidParameter: an unknown filter or a value that it cannot have.
@@ -129,7 +130,8 @@ def _predicate(
                 raise errors.InvalidParameter(f"invalid filter 'health={bad.pop()}'")
             return lambda c: "none" in values
         case "is-task":
-            tasks_only = all([_boolean(name, v) for v in values])  # there are no tasks without swarm
+            asked = [_boolean(name, v) for v in values]
+            tasks_only = all(asked)  # there are no tasks without swarm
             return lambda c: not tasks_only
         case "isolation":
             return lambda c: True

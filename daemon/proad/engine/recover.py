@@ -1,9 +1,11 @@
-"""Trio-flavoured. Recovery: the kernel is the truth for what it owns, the database holds intent, and they are compared.
+"""Trio-flavoured. Recovery: the kernel is the truth for what it owns, the database holds intent, and they are
+compared.
 
-At boot, before the API is served: adopt what runs, finish what exited meanwhile, undo starts that were cut in half,
-finish removals. Then, and again on a timer, free what nobody owns. Everything on the host that belongs to a container
-bears its id (overlay mount, run directory, runtime state, cgroup, monitor), so each is freed under that container's
-lock, after looking whether it is alive now; network pieces bear the run's id and are compared as a whole.
+At boot, before the API is served: adopt what runs, finish what exited meanwhile, undo starts that were cut in
+half, finish removals. Then, and again on a timer, free what nobody owns. Everything on the host that belongs
+to a container bears its id (overlay mount, run directory, runtime state, cgroup, monitor), so each is freed
+under that container's lock, after looking whether it is alive now; network pieces bear the run's id and are
+compared as a whole.
 """
 
 import shutil
@@ -108,7 +110,7 @@ class Recovery:
         await self._free_unowned()
         await self._images.sweep()  # layers that only containers held whose images were removed by force
 
-    # --- records ------------------------------------------------------------------------------------------------
+    # --- records ----------------------------------------------------------------------------------------
 
     def _note_boot(self) -> bool:
         """Whether the host was rebooted since the last daemon ran on this state."""
@@ -173,7 +175,7 @@ class Recovery:
         await self._supervisor.end_run_locked(container, run, report)
 
     def _match_freezer(self, container: Container, run: Run) -> None:
-        """A pause or unpause may have been cut between the freezer and the record: the freezer is the truth."""
+        """A pause may have been cut between the freezer and the record: the freezer is the truth."""
         frozen = self._cgroups.is_frozen(run.cgroup)
         if frozen != (container.status is Status.PAUSED):
             status = Status.PAUSED if frozen else Status.RUNNING
@@ -207,7 +209,7 @@ class Recovery:
         except errors.ProaError as error:
             log.error("container not started at boot", container=container_id, error=error.message)
 
-    # --- what nobody owns ---------------------------------------------------------------------------------------
+    # --- what nobody owns -------------------------------------------------------------------------------
 
     def _is_live(self, container_id: str) -> bool:
         container = self._store.containers.get(container_id)
@@ -241,7 +243,7 @@ class Recovery:
         return {id_ for id_ in found if not self._is_live(id_) and not self._resources.is_finishing(id_)}
 
     async def _free_container(self, container_id: str) -> None:
-        """Kill and free all that bears this id; the caller holds its lock and knows that it shall not live."""
+        """Kill and free all that bears this id, which shall not live; the caller holds its lock."""
         bundle = self._resources.paths(container_id).bundle
         steps = (
             ("monitor", self._kill_monitor),

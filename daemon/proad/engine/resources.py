@@ -1,7 +1,8 @@
 """Trio-flavoured. What one run of a container holds on the host, and how each piece is given back.
 
-A start acquires the pieces in its steps and registers these same functions as undos; the supervisor calls them when
-the process has ended, recovery when the daemon died in between. Each is idempotent: what is gone already is fine.
+A start acquires the pieces in its steps and registers these same functions as undos; the supervisor calls
+them when the process has ended, recovery when the daemon died in between. Each is idempotent: what is gone
+already is fine.
 
     piece      where                                   given back
     rootfs     overlay mount in the data root          before ``die`` is told

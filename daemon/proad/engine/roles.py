@@ -1,4 +1,6 @@
-"""Trio-flavoured. What the API is given of the engine: one object for each area, nothing that holds them together."""
+"""Trio-flavoured. What the API is given of the engine: one object for each area, nothing that holds them
+together.
+"""
 
 from dataclasses import dataclass
 

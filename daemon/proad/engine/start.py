@@ -316,7 +316,7 @@ class Starter:
             attributes = event_attributes(ended, exitCode=str(exit_code), execDuration="0")
             tx.emit("container", "die", ended.id, attributes)
         self._streams.run_ended(ended.id)
-        self._waiters.run_ended(ended.id, WaitResult(exit_code, text))
+        self._waiters.run_ended(ended.id, WaitResult(exit_code))
         if ended.host_config.auto_remove:
             await self._disposer.dispose_locked(ended, volumes=True)
 
@@ -333,7 +333,7 @@ def refuse_start(container: Container) -> None:
 
 
 def _told(error: BaseException) -> BaseException:
-    """A refusal of the kernel's (a full disk, say) as an error of ours, which everybody here can deal with."""
+    """A refusal of the kernel's (a full disk, say) as an error of ours, which all here can deal with."""
     return errors.System(str(error)) if isinstance(error, OSError) else error
 
 

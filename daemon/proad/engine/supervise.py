@@ -1,8 +1,8 @@
 """Trio-flavoured. One task for each running container: exit -> state and ``die`` -> restart or auto-remove.
 
-The monitor (conmon) is watched through its pidfd from before the process starts, so no exit can slip through; the
-container's lock, held by the start until it has told ``start``, keeps ``die`` behind it. An exit that bears another
-run id than the record's is late news of an earlier run and ignored.
+The monitor (conmon) is watched through its pidfd from before the process starts, so no exit can slip through;
+the container's lock, held by the start until it has told ``start``, keeps ``die`` behind it. An exit that
+bears another run id than the record's is late news of an earlier run and ignored.
 """
 
 import signal
@@ -34,7 +34,9 @@ MONITOR_LOST = "the container's monitor was killed, and the container with it"
 log = structlog.get_logger(__name__)
 
 StartAgain = Callable[[str, str], Awaitable[None]]
-"""``start_again(container_id, run_id)``: start it if that run is still its last and it still waits for a restart."""
+"""``start_again(container_id, run_id)``: start it if that run is still its last and it still waits for a
+restart.
+"""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class Supervisor:
                 await self.end_run_locked(container, container.run, report)
 
     async def end_run_locked(self, container: Container, run: Run, report: ExitReport) -> None:
-        """Write down the end of a run, free what it held, then let policy decide. The caller holds the lock."""
+        """Free what a run held, write down its end, let policy decide. The caller holds the lock."""
         ended = await self._make_sure_it_ended(run, report)
         await self._resources.release(container, run)
         container = self._store.containers[container.id]  # a stop may have marked it while we released
@@ -114,7 +116,9 @@ class Supervisor:
             await self.auto_remove_locked(container)
 
     async def _make_sure_it_ended(self, run: Run, report: ExitReport) -> _Ended:
-        """Without an exit file the monitor itself was killed: then nobody watches the container, and it must go."""
+        """Without an exit file the monitor itself was killed: then nobody watches the container, and it must
+        go.
+        """
         if report.exit_code is not None:
             return _Ended(report.exit_code, report.oom_killed, report.finished_ns)
         try:
@@ -159,7 +163,9 @@ class Supervisor:
             tx.emit("container", "die", container.id, attributes, time_ns=ended.finished_ns)
 
     async def auto_remove_locked(self, container: Container) -> None:
-        """Honour ``AutoRemove``; a failure leaves the container ``dead`` and is told to who waits for its removal."""
+        """Honour ``AutoRemove``; a failure leaves the container ``dead`` and is told to who waits for its
+        removal.
+        """
         try:
             await self._disposer.dispose_locked(container, volumes=True)
         except errors.ProaError as error:

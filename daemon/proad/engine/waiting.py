@@ -12,7 +12,9 @@ CONDITIONS = ("not-running", "next-exit", "removed")
 
 @dataclass(frozen=True)
 class WaitResult:
-    """How the wait ended: the exit code, and the error text of a container that could not be started or removed."""
+    """How the wait ended: the exit code, and the error text of a container that could not be started or
+    removed.
+    """
 
     exit_code: int
     error: str = ""

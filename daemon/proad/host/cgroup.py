@@ -202,10 +202,10 @@ class Cgroups:
     async def prepay_migration(self) -> None:
         """Have the kernel do now the wait that moving a process into another group will cost soon.
 
-        Such a move takes a lock whose readers must first be made to notice it: an RCU grace period, 6 to 15 ms at
-        250 Hz, unless another move was just made (kernel/rcu/sync.c). The runtime would wait for it while a container
-        is being started; here it passes while other things are prepared. Our own pid is written to the group that we
-        are in already: nothing moves.
+        Such a move takes a lock whose readers must first be made to notice it: an RCU grace period, 6 to 15
+        ms at 250 Hz, unless another move was just made (kernel/rcu/sync.c). The runtime would wait for it
+        while a container is being started; here it passes while other things are prepared. Our own pid is
+        written to the group that we are in already: nothing moves.
         """
         if not self._prepaying:
             self._prepaying = True
@@ -218,7 +218,7 @@ class Cgroups:
         try:
             _write(self._own_directory() / "cgroup.procs", str(os.getpid()))
         except errors.System:
-            return  # a group that may not be written to (a foreign owner, a threaded domain): it only costs time
+            return  # a group that may not be written to (a threaded domain): it only costs time
 
     def _own_directory(self) -> Path:
         """The directory of the group that this process is in (cgroups(7), /proc/PID/cgroup)."""

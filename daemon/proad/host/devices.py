@@ -12,7 +12,9 @@ from proad.model.hostconfig import DeviceMapping, HostConfig
 _DEV = Path("/dev")
 _NOT_FOR_CONTAINERS = ("pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev")
 _NOT_FOR_CONTAINERS_FILES = ("console",)
-"""What a privileged container gets of its own, or not at all, instead of the host's (as moby's devices package)."""
+"""What a privileged container gets of its own, or not at all, instead of the host's (as moby's devices
+package).
+"""
 
 
 def devices_of(host_config: HostConfig) -> list[Device]:

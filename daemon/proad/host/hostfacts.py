@@ -1,7 +1,8 @@
-"""Trio-flavoured. Fills :class:`proad.model.hostfacts.HostFacts` from the kernel, as the host is at this moment.
+"""Trio-flavoured. Fills :class:`proad.model.hostfacts.HostFacts` from the kernel, as the host is at this
+moment.
 
-What cannot change while the daemon lives (its capabilities, the CPUs' number) is read once; cgroup files, devices and
-what is online are looked at each time, which takes a few dozen stat(2) calls.
+What cannot change while the daemon lives (its capabilities, the CPUs' number) is read once; cgroup files,
+devices and what is online are looked at each time, which takes a few dozen stat(2) calls.
 """
 
 import os
@@ -18,13 +19,13 @@ from proad.model.hostfacts import INTERESTING_FILES, HostFacts
 
 _STATUS = Path("/proc/self/status")
 _CPUS = Path("/sys/devices/system/cpu")
+_LIMITS = "as core cpu data fsize memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack"
+"""Of setrlimit(2), by Docker's names; Python does not know all of them everywhere."""
 _RLIMITS = {
-    "as": resource.RLIMIT_AS, "core": resource.RLIMIT_CORE, "cpu": resource.RLIMIT_CPU, "data": resource.RLIMIT_DATA,
-    "fsize": resource.RLIMIT_FSIZE, "memlock": resource.RLIMIT_MEMLOCK, "msgqueue": resource.RLIMIT_MSGQUEUE,
-    "nice": resource.RLIMIT_NICE, "nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC,
-    "rss": resource.RLIMIT_RSS, "rtprio": resource.RLIMIT_RTPRIO, "rttime": resource.RLIMIT_RTTIME,
-    "sigpending": resource.RLIMIT_SIGPENDING, "stack": resource.RLIMIT_STACK,
-}  # fmt: skip
+    name: getattr(resource, f"RLIMIT_{name.upper()}")
+    for name in _LIMITS.split(" ")
+    if hasattr(resource, f"RLIMIT_{name.upper()}")
+}
 
 
 class HostFactsReader:

@@ -1,4 +1,4 @@
-"""Trio-flavoured. The seccomp filter of a container: the default profile from disk, or what it brings along."""
+"""Trio-flavoured. The seccomp filter of a container: the default profile, or what it brings along."""
 
 import os
 import re
@@ -45,6 +45,7 @@ class SeccompProfiles:
         if self._default is None:
             raise errors.Unavailable(
                 f"the default seccomp profile {seccomp.BUILTIN_PATH} is not installed "
-                "(Debian: golang-github-containers-common); run with --security-opt seccomp=unconfined to do without"
+                "(Debian: golang-github-containers-common); run with --security-opt seccomp=unconfined "
+                "to do without"
             )
         return seccomp.builtin(self._default, frozenset(given), self._machine, self._kernel)

@@ -1,7 +1,8 @@
 """Sync, pure. The container record, its runs, and the one table of states.
 
-A record is never changed in place: a use case makes a new one with :func:`msgspec.structs.replace` and the store
-swaps it in one transaction. Each run of a container has an id; what arrives late with another run id is ignored.
+A record is never changed in place: a use case makes a new one with :func:`msgspec.structs.replace` and the
+store swaps it in one transaction. Each run of a container has an id; what arrives late with another run id is
+ignored.
 """
 
 from enum import StrEnum
@@ -54,8 +55,9 @@ class StepTime(msgspec.Struct, frozen=True):
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One execution of a container, or the attempt at one.
 
-    Times are nanoseconds since the epoch, 0 for "not yet". ``pid_start`` and ``monitor_start`` are the processes'
-    start times in clock ticks since boot (field 22 of ``/proc/PID/stat``): with the pid they name a process for good.
+    Times are nanoseconds since the epoch, 0 for "not yet". ``pid_start`` and ``monitor_start`` are the
+    processes' start times in clock ticks since boot (field 22 of ``/proc/PID/stat``): with the pid they name
+    a process for good.
     """
 
     id: str
@@ -76,8 +78,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 class Container(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known of one container.
 
-    ``layers`` are the chain IDs of the image's layers, lowest first. ``exit_code``, ``error``, ``finished_ns`` and
-    ``oom_killed`` tell of the last run that ended. ``image_ref`` is the image as the user named it.
+    ``layers`` are the chain IDs of the image's layers, lowest first. ``exit_code``, ``error``,
+    ``finished_ns`` and ``oom_killed`` tell of the last run that ended. ``image_ref`` is the image as the user
+    named it.
     """
 
     id: str

@@ -1,7 +1,7 @@
 """Sync, pure. Points in time as Docker's requests give them: Unix times, dates, and durations before now."""
 
 import re
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from proad.model import errors
 
@@ -24,8 +24,8 @@ def parse_duration_ns(text: str) -> int:
 
 
 def parse_timestamp_ns(text: str, *, now_ns: int) -> int:
-    """Nanoseconds since the epoch of a Unix time (``1700000000.5``), a date or time of RFC 3339 (zone and parts from
-    the right may be missing), or a duration before ``now_ns``.
+    """Nanoseconds since the epoch of a Unix time (``1700000000.5``), a date or time of RFC 3339 (zone and
+    parts from the right may be missing), or a duration before ``now_ns``.
 
     Raises:
         errors.InvalidParameter: it is none of these.
@@ -41,8 +41,8 @@ def parse_timestamp_ns(text: str, *, now_ns: int) -> int:
     except ValueError:
         raise errors.InvalidParameter(f"invalid timestamp {text!r}") from None
     if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    seconds = int((moment - datetime(1970, 1, 1, tzinfo=timezone.utc)).total_seconds())
+        moment = moment.replace(tzinfo=UTC)
+    seconds = int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())
     return seconds * 10**9 + int((fraction[1] if fraction else "")[:9].ljust(9, "0"))
 
 
@@ -54,6 +54,6 @@ def format_rfc3339_ns(time_ns: int) -> str:
     if time_ns == 0:
         return "0001-01-01T00:00:00Z"
     seconds, nanoseconds = divmod(time_ns, 10**9)
-    base = datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+    base = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     fraction = f".{nanoseconds:09d}".rstrip("0") if nanoseconds else ""
     return f"{base}{fraction}Z"

@@ -1,4 +1,5 @@
-"""Sync, pure. Legacy links of the default bridge: what a container learns of another in its environment and hosts.
+"""Sync, pure. Legacy links of the default bridge: what a container learns of another in its environment and
+hosts.
 
 Source: Docker's documentation of ``--link`` (the variables' names and forms are its contract).
 """

@@ -1,8 +1,9 @@
 """Trio-flavoured. The state database: schema, migrations, transactions, rows to records and back.
 
-SQLite in WAL mode with one writer. Everything but old events is small and held in memory as well, so reads are
-look-ups in dictionaries that never wait; a transaction writes the rows, commits, and only then swaps the records in
-memory and wakes the readers of the journal. A commit costs less than half a millisecond, so it stays on the loop.
+SQLite in WAL mode with one writer. Everything but old events is small and held in memory as well, so reads
+are look-ups in dictionaries that never wait; a transaction writes the rows, commits, and only then swaps the
+records in memory and wakes the readers of the journal. A commit costs less than half a millisecond, so it
+stays on the loop.
 """
 
 import sqlite3
@@ -31,13 +32,14 @@ MIGRATIONS = (
     CREATE TABLE residue (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, detail TEXT NOT NULL) STRICT;
     CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE events (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT, time_ns INTEGER NOT NULL, type TEXT NOT NULL, action TEXT NOT NULL,
-        actor_id TEXT NOT NULL, attributes BLOB NOT NULL
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, time_ns INTEGER NOT NULL, type TEXT NOT NULL, action TEXT NOT
+        NULL, actor_id TEXT NOT NULL, attributes BLOB NOT NULL
     ) STRICT;
     CREATE INDEX events_by_time ON events (time_ns);
     """,
 )
-"""Applied in order; the database's ``user_version`` is how many it has had. Never edit one that was released."""
+"""Applied in order; the database's ``user_version`` is how many it has had. Never edit one that was released.
+"""
 
 
 class UnusableState(Exception):
@@ -45,7 +47,9 @@ class UnusableState(Exception):
 
 
 class Residue(NamedTuple):
-    """Something an undo could not remove: ``kind`` says what (``mount``, ``netns``, ``cgroup``…), ``detail`` which."""
+    """Something an undo could not remove: ``kind`` says what (``mount``, ``netns``, ``cgroup``…), ``detail``
+    which.
+    """
 
     id: int
     kind: str
@@ -73,8 +77,9 @@ class Store:
     def transaction(self, *, durable: bool = True) -> Iterator["Transaction"]:
         """One state change with the events that tell it: all of it happens or none.
 
-        With ``durable`` it survives a power cut; without, it survives the death of any process, which is enough for
-        starts and ends: a power cut ends what runs anyhow, and the next durable change takes them along.
+        With ``durable`` it survives a power cut; without, it survives the death of any process, which is
+        enough for starts and ends: a power cut ends what runs anyhow, and the next durable change takes them
+        along.
 
         Raises:
             errors.System: the disk is full or fails; nothing was changed.
@@ -177,7 +182,9 @@ class Transaction:
     def emit(
         self, type: str, action: str, actor_id: str, attributes: Mapping[str, str], time_ns: int = 0
     ) -> None:
-        """Tell the journal; ``time_ns`` is given only where the thing happened before now (found out after a restart)."""
+        """Tell the journal; ``time_ns`` is given only where the thing happened before now (found out after a
+        restart).
+        """
         self.events.append(self._journal.append(type, action, actor_id, attributes, time_ns))
 
     def _put(self, table: str, key_column: str, key: str, record: msgspec.Struct) -> None:
@@ -235,7 +242,8 @@ def _migrate(connection: sqlite3.Connection) -> None:
     done = connection.execute("PRAGMA user_version").fetchone()[0]
     for number, script in enumerate(MIGRATIONS[done:], start=done + 1):
         connection.executescript(
-            f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; {script} PRAGMA user_version = {number}; COMMIT;"
+            f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; {script} "
+            f"PRAGMA user_version = {number}; COMMIT;"
         )
 
 

@@ -1,9 +1,10 @@
 """Trio-flavoured. The event journal: numbered, kept on disk, replayable, read through cursors.
 
-An event is written in the same transaction as the change that it tells (:meth:`Journal.append` is called by the
-store's transaction and nobody else). Readers have a cursor each: a position in the journal, no queue. A slow reader
-lags, costs nothing, and loses nothing that the journal still keeps; recent events are also held in memory, encoded
-once however many read them. Times never repeat and never run backwards, so ``since`` and ``until`` cut exactly.
+An event is written in the same transaction as the change that it tells (:meth:`Journal.append` is called by
+the store's transaction and nobody else). Readers have a cursor each: a position in the journal, no queue. A
+slow reader lags, costs nothing, and loses nothing that the journal still keeps; recent events are also held
+in memory, encoded once however many read them. Times never repeat and never run backwards, so ``since`` and
+``until`` cut exactly.
 """
 
 import sqlite3
@@ -33,7 +34,9 @@ class Event(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def line(self) -> bytes:
-        """Docker's JSON of the event with its newline: today's fields and, where Docker has them, the old ones."""
+        """Docker's JSON of the event with its newline: today's fields and, where Docker has them, the old
+        ones.
+        """
         old: dict[str, object] = {}
         if self.type in ("container", "image"):
             old = {"status": self.action, "id": self.actor_id}
@@ -104,8 +107,9 @@ class Journal:
     ) -> "Cursor":
         """Open a reader.
 
-        It begins after event ``after_seq`` if given, else at the first event at or after ``since_ns``, else, where only
-        ``until_ns`` is given, at the oldest event, else with the next one. It ends with the last at or before ``until_ns``.
+        It begins after event ``after_seq`` if given, else at the first event at or after ``since_ns``, else,
+        where only ``until_ns`` is given, at the oldest event, else with the next one. It ends with the last
+        at or before ``until_ns``.
         """
         if after_seq is not None:
             position = min(after_seq, self._last_seq)  # a power cut may have taken the last few numbers back
@@ -172,7 +176,7 @@ class Cursor:
         return []
 
     def on_news(self, callback: Callable[[], None] | None) -> None:
-        """Have ``callback`` called, synchronously on the loop's thread, whenever there may be more to take."""
+        """Have ``callback`` called, on the loop's thread, whenever there may be more to take."""
         self._news = callback
 
     def wake(self) -> None:
