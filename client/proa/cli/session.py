@@ -37,16 +37,22 @@ class Session:
         return connect(self._host, None, api_version=version)
 
     def each(
-        self, names: Sequence[str], action: Callable[[Client, str], object], *, tolerant: bool = False
+        self,
+        names: Sequence[str],
+        action: Callable[[Client, str], object],
+        *,
+        tolerant: bool = False,
+        shows: Callable[[str], str] = str,
     ) -> None:
         """Do the same to several objects at once; print each name that succeeded and each error.
 
-        Raises SystemExit(1) at the end when one failed. `tolerant` does not count unknown names as failures.
+        Raises SystemExit(1) at the end when one failed. `tolerant` does not count unknown names as failures;
+        `shows` makes the line for a name.
         """
         failed = False
         for name, error in _all(self, names, action):
             if error is None:
-                print(name)
+                print(shows(name))
             else:
                 print(describe(error), file=sys.stderr)
                 failed = failed or not (tolerant and isinstance(error, NotFound))

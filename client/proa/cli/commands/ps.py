@@ -29,6 +29,7 @@ COLUMNS = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
 @pass_session
 def ps(
     session: Session,
+    /,
     all_: bool,
     filters: tuple[str, ...],
     form: str,
@@ -38,7 +39,7 @@ def ps(
     quiet: bool,
     size: bool,
 ) -> None:
-    wants_size = size or ".Size" in form or (form == "json" and size)
+    wants_size = size or ".Size" in form
     containers = session.client.containers.list(
         all=all_,
         limit=1 if latest else max(last, 0),
