@@ -8,8 +8,9 @@ is given again::
     annotate(spec, runtime, container_id)    before create: a known profile comes with its program
     learn(runtime, container_id)             after create: a new one's program is read
 
-The profile stays in the spec: a runtime that does not know the annotation compiles it as ever. Nothing is
-kept on disk, so another kernel, libseccomp or crun starts afresh with the daemon.
+The rules themselves are then left out, which saves crun the reading of 12 KB; a runtime that did not know the
+annotation would be left with the default action, and refuse every call: it fails closed. Nothing is kept on
+disk, so another kernel, libseccomp or crun starts afresh with the daemon.
 """
 
 import base64
@@ -41,6 +42,7 @@ def annotate(spec: dict[str, Any], runtime: Runtime, container_id: str) -> None:
         _awaited[container_id] = key
         return
     _compiled.move_to_end(key)
+    spec["linux"]["seccomp"] = {**profile, "syscalls": []}
     spec["annotations"] = {ANNOTATION: program, **spec.get("annotations", {})}
 
 
