@@ -93,7 +93,6 @@ class Acquirer:
         run = replace(
             run,
             runtime=runtime.name,
-            cgroup=f"{self._config.cgroup_parent}/{container.id}",
             netns=self._own_netns(container, run),
         )
         paths = self._resources.paths(container.id)
@@ -120,6 +119,11 @@ class Acquirer:
             raise
         request = self._monitor_request(container, run, runtime, paths, connection.reserved)
         return Acquisition(run, request, connection.reserved)
+
+    def cgroup_of(self, container: Container) -> str:
+        """The container's control group, below the parent that it asks for, else below the daemon's."""
+        parent = container.host_config.cgroup_parent or self._config.cgroup_parent
+        return f"/{parent.strip('/')}/{container.id}"
 
     def _runtime_of(self, host_config: HostConfig) -> Runtime:
         if not host_config.runtime:

@@ -15,7 +15,7 @@ from proad.engine.locks import Locks
 from proad.engine.lookup import event_attributes, find_container
 from proad.engine.start import Starter
 from proad.engine.streams import Streams
-from proad.engine.waiting import Waiters
+from proad.engine.waiting import Waiters, WaitResult
 from proad.host.cgroup import Cgroups
 from proad.host.process import ProcessId
 from proad.model import errors
@@ -55,10 +55,15 @@ class Control:
             errors.Conflict: it is not running.
             errors.InvalidParameter: no such signal.
         """
-        number = parse_signal(signal or "KILL")
-        container = find_container(self._store, ref)
-        if not container.status.has_process:
-            raise errors.Conflict(f"cannot kill container: {ref}: container {container.id} is not running")
+        try:
+            number = parse_signal(signal or "KILL")
+            container = find_container(self._store, ref)
+            if await self._ends_restarting(container, number):
+                return
+            if not container.status.has_process:
+                raise errors.Conflict(f"container {container.id} is not running")
+        except errors.ProaError as error:
+            raise type(error)(f"cannot kill container: {ref}: {error.message}") from error
         if number != signals.SIGKILL:
             await self._signal(container, number)
             return
@@ -151,6 +156,7 @@ class Control:
             asked = container.config.stop_timeout
             timeout_s = DEFAULT_STOP_TIMEOUT_S if asked is None else asked
         if await self._end_restarting(container.id):
+            self._tell(container.id, "stop")
             return True
         container = find_container(self._store, container.id)
         if not container.status.has_process:
@@ -182,14 +188,19 @@ class Control:
                 return False
             with self._store.transaction() as tx:
                 tx.put_container(replace(container.with_status(Status.EXITED), stopped_by_user=True))
-                tx.emit("container", "stop", container.id, event_attributes(container))
+            self._waiters.run_ended(container_id, WaitResult(container.exit_code))
             return True
+
+    async def _ends_restarting(self, container: Container, number: int) -> bool:
+        """Whether the signal comes between two runs, and means that there shall be no next one."""
+        if container.status is not Status.RESTARTING or not _means_to_stop(container, number):
+            return False
+        return await self._end_restarting(container.id)
 
     async def _signal(self, container: Container, number: int) -> None:
         """Send one signal to the first process, tell it, and thaw a paused container that shall die of it."""
         assert container.run is not None
-        stop_signal = container.config.stop_signal
-        if number == signals.SIGKILL or not stop_signal or number == parse_signal(stop_signal):
+        if _means_to_stop(container, number):
             self._mark_stopped_by_user(container.id)
         handle = ProcessId(container.run.pid, container.run.pid_start).open()
         if handle is None:
@@ -217,3 +228,9 @@ class Control:
         if container is not None:  # else auto-remove was faster
             with self._store.transaction(durable=False) as tx:
                 tx.emit("container", action, container_id, event_attributes(container))
+
+
+def _means_to_stop(container: Container, number: int) -> bool:
+    """Whether a signal sent by hand keeps the restart policy from starting the container again."""
+    stop_signal = container.config.stop_signal
+    return number == signals.SIGKILL or not stop_signal or number == parse_signal(stop_signal)

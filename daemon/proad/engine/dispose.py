@@ -64,7 +64,8 @@ class Disposer:
         self._streams.run_ended(container.id)  # clients may be attached to what never started
         if volumes:
             await self._volumes.remove_anonymous(container)
-        self._waiters.removed(container.id, WaitResult(container.exit_code, container.error))
+        # No error: the removal went well. Why a start failed before it is the start's to tell.
+        self._waiters.removed(container.id, WaitResult(container.exit_code))
 
     async def _remove_files(self, container_id: str) -> None:
         await self._resources.finish_previous_run(container_id)

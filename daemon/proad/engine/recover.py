@@ -240,7 +240,15 @@ class Recovery:
         found |= self._overlay.mounted() | self._cgroups.children(self._config.cgroup_parent)
         directories = {entry.name for entry in (self._config.data_root / "containers").iterdir()}
         found |= directories - set(self._store.containers)
+        found |= {c.id for c in self._store.containers.values() if self._has_cgroup_elsewhere(c)}
         return {id_ for id_ in found if not self._is_live(id_) and not self._resources.is_finishing(id_)}
+
+    def _has_cgroup_elsewhere(self, container: Container) -> bool:
+        """Whether its last run left a group below another parent than the daemon's: one that it asked for."""
+        cgroup = container.run.cgroup if container.run is not None else ""
+        if not cgroup or cgroup.startswith(f"{self._config.cgroup_parent}/"):
+            return False
+        return self._cgroups.exists(cgroup)
 
     async def _free_container(self, container_id: str) -> None:
         """Kill and free all that bears this id, which shall not live; the caller holds its lock."""
@@ -271,9 +279,11 @@ class Recovery:
             handle.close()
 
     async def _kill_cgroup(self, container_id: str, bundle: Path) -> None:
-        cgroup = f"{self._config.cgroup_parent}/{container_id}"
-        await self._cgroups.kill(cgroup)
-        await self._cgroups.remove(cgroup)
+        container = self._store.containers.get(container_id)
+        run = container.run if container is not None else None
+        for cgroup in {f"{self._config.cgroup_parent}/{container_id}", run.cgroup if run else ""} - {""}:
+            await self._cgroups.kill(cgroup)
+            await self._cgroups.remove(cgroup)
 
     async def _delete_runtime_state(self, container_id: str, bundle: Path) -> None:
         root = self._config.exec_root / "runtime"

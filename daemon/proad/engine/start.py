@@ -195,7 +195,8 @@ class Starter:
 
     def _begin(self, container: Container, host_config: HostConfig, restart_count: int) -> Container:
         """Intent on disk before anything is touched."""
-        run = Run(id=secrets.token_hex(16), begun_ns=time.time_ns())
+        cgroup = self._acquirer.cgroup_of(container)  # recovery looks there, wherever it is
+        run = Run(id=secrets.token_hex(16), begun_ns=time.time_ns(), cgroup=cgroup)
         container = replace(
             container.with_status(Status.STARTING),
             host_config=host_config,

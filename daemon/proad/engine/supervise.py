@@ -120,7 +120,9 @@ class Supervisor:
         go.
         """
         if report.exit_code is not None:
-            return _Ended(report.exit_code, report.oom_killed, report.finished_ns)
+            # A file's time is the kernel's last tick: for a very short run that lies before its start.
+            finished_ns = max(report.finished_ns, run.started_ns)
+            return _Ended(report.exit_code, report.oom_killed, finished_ns)
         try:
             await self._cgroups.kill(run.cgroup)
         except errors.System as error:

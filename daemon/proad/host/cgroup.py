@@ -251,6 +251,10 @@ class Cgroups:
             return _number(self._unified(cgroup) / "pids.current")
         return _number(self._controller("pids", cgroup) / "pids.current")
 
+    def exists(self, cgroup: str) -> bool:
+        """Whether any hierarchy has the group."""
+        return any(directory.is_dir() for directory in self.directories(cgroup))
+
     def children(self, parent: str) -> set[str]:
         """Names of the groups directly below ``parent`` in any hierarchy: what recovery compares."""
         found: set[str] = set()

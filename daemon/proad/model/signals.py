@@ -30,6 +30,8 @@ def parse_signal(text: str) -> int:
         number = int(text)
         if 1 <= number <= _RTMAX:
             return number
+        if number > _RTMAX:
+            raise errors.InvalidParameter(f"the linux daemon does not support signal {number}")
     else:
         known = _NUMBERS.get(text.upper().removeprefix("SIG"))
         if known is not None:

@@ -49,10 +49,10 @@ def resolve_user(user: str, passwd_text: str, group_text: str, group_add: Sequen
     gid = account.gid
     gids: list[int] = []
     if group_part:
-        gid = _find_gid(group_part, groups, "unable to find group {}: no matching entries in group file")
+        gid = _find_gid(group_part, groups, "unable")
     elif account.name:
         gids = [group.gid for group in groups if account.name in group.members]
-    gids += [_find_gid(wish, groups, "Unable to find group {}") for wish in group_add]
+    gids += [_find_gid(wish, groups, "Unable") for wish in group_add]
     return ProcessUser(
         uid=account.uid,
         gid=gid,
@@ -72,14 +72,15 @@ def _find_account(wish: str, passwd_text: str) -> _Account:
     return _Account("", _in_range(number), 0, "")
 
 
-def _find_gid(wish: str, groups: list[_Group], unknown: str) -> int:
+def _find_gid(wish: str, groups: list[_Group], unable: str) -> int:
+    """The group's number; ``unable`` is the word that Docker begins its complaint with."""
     number = _number(wish)
     if number is not None:
         return _in_range(number)
     for group in groups:
         if group.name == wish:
             return group.gid
-    raise errors.StartFailed(unknown.format(wish))
+    raise errors.StartFailed(f"{unable} to find group {wish}: no matching entries in group file")
 
 
 def _in_range(number: int) -> int:
