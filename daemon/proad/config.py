@@ -70,9 +70,16 @@ class Config:
 
 
 RELOADABLE = frozenset(
-    {"log_level", "shutdown_timeout_s", "labels", "events_max_count", "events_max_age_s", "default_ulimits",
-     "insecure_registries", "registry_mirrors", "stop_containers_on_exit"}
-)  # fmt: skip
+    {
+        "log_level",
+        "labels",
+        "default_ulimits",
+        "events_max_count",
+        "events_max_age_s",
+        "stop_containers_on_exit",
+    }
+)
+"""What SIGHUP takes over; anything else says in the log that it needs a restart."""
 
 DEFAULT_POOLS = (AddressPool("172.17.0.0/12", 16), AddressPool("192.168.0.0/16", 20))
 

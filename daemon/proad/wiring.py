@@ -55,10 +55,13 @@ class Engine:
     store: Store
     recovery: Recovery
     supervisor: Supervisor
+    acquirer: Acquirer
 
     def reload(self, config: Config) -> None:
         """Take over what a reload may change."""
         self.roles = replace(self.roles, config=config)
+        self.roles.system.reload(config)
+        self.acquirer.reload(config)
         self.store.journal.max_count = config.events_max_count
         self.store.journal.max_age_s = config.events_max_age_s
 
@@ -149,7 +152,7 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     roles = Roles(
         config=config,
         containers=Containers(config, store, locks, waiters, images, overlay, cgroups, facts),
-        creator=Creator(store, images, mounting, networks, facts, cgroups, nursery),
+        creator=Creator(store, images, mounting, facts, cgroups, nursery),
         starter=starter,
         control=control,
         remover=Remover(store, locks, control, disposer, overlay),
@@ -159,4 +162,4 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
         networks=networks,
         system=System(config, store, layout, choice.runtime, monitor=conmon_path, init=init_path),
     )
-    return Engine(roles, store, recovery, supervisor)
+    return Engine(roles, store, recovery, supervisor, acquirer)

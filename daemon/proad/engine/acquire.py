@@ -33,6 +33,7 @@ from proad.model.environment import container_environment
 from proad.model.hostconfig import HostConfig
 from proad.model.hostfacts import HostFacts
 from proad.model.links import LinkedContainer
+from proad.model.logoptions import log_size_limit
 from proad.model.mounts import SpecMount
 from proad.model.network import Endpoint
 from proad.model.spec import DEFAULT_SHM_BYTES, SpecInputs, build_spec, wants_init
@@ -79,6 +80,10 @@ class Acquirer:
         self._default_runtime = default_runtime
         self._init_path = init_path
 
+    def reload(self, config: Config) -> None:
+        """Starts from now on go by ``config`` (default ulimits)."""
+        self._config = config
+
     async def acquire(
         self, container: Container, run: Run, facts: HostFacts, undo: UndoStack, timer: StepTimer
     ) -> Acquisition:
@@ -87,6 +92,7 @@ class Acquirer:
         Raises:
             errors.ProaError: whatever a step cannot do, in Docker's words.
         """
+        self._check_network(container)
         joined = find_joined(self._store, container)
         linked = find_linked(self._store, container)
         runtime = self._runtime_of(container.host_config)
@@ -131,6 +137,12 @@ class Acquirer:
         return find_runtime(host_config.runtime, self._config.runtimes, self._config.exec_root / "runtime")
 
     # --- network ----------------------------------------------------------------------------------------
+
+    def _check_network(self, container: Container) -> None:
+        """Every network that is named must exist: at the start, as with Docker, for it may come and go before."""
+        for name in (container.host_config.network_mode, *container.networks):
+            if name not in ("", "default") and not name.startswith("container:"):
+                self._networks.find(name)
 
     def _own_netns(self, container: Container, run: Run) -> str:
         """Where the run's own network namespace will be; empty where it shares one."""
@@ -179,10 +191,11 @@ class Acquirer:
             link_variables = linked_environment(container, linked)
         with Rootfs(rootfs) as tree:
             with timer.step("working directory"):
+                tree.make_file("/.dockerenv")  # by which programs know that they are in a container
                 self._make_working_directory(container, tree)
             user = _find_user(container, tree)
         with timer.step("environment"):
-            env = container_environment(container, container.config.hostname, link_variables)
+            env = container_environment(container, _hostname(container, joined), link_variables)
         with timer.step("ipc"):
             shm = self._make_shm(container, joined, paths, undo)
         with timer.step("mounts"):
@@ -256,7 +269,7 @@ class Acquirer:
             rootfs=str(rootfs),
             user=user,
             env=env,
-            hostname=container.config.hostname,
+            hostname=_hostname(container, joined),
             cgroup_path=run.cgroup,
             mounts=all_mounts,
             shm=shm,
@@ -292,6 +305,7 @@ class Acquirer:
             terminal=container.config.tty,
             open_stdin=container.config.open_stdin,
             stdin_once=container.config.stdin_once,
+            log_size_max=log_size_limit(container.host_config.log_config),
             inherit_fds=reserved.fds() if reserved is not None else (),
         )
 
@@ -306,6 +320,11 @@ class _Connection:
     def close(self) -> None:
         if self.reserved is not None:
             self.reserved.close()
+
+
+def _hostname(container: Container, joined: Joined) -> str:
+    """Its own, or that of the container whose network it joins, which its hosts file knows."""
+    return (joined.network or container).config.hostname
 
 
 def _find_user(container: Container, tree: Rootfs) -> ProcessUser:

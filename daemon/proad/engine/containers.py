@@ -147,7 +147,8 @@ class Containers:
         pids = set(self._cgroups.processes(container.run.cgroup))
         done = await run([_ps(), *(ps_args or "-ef").split()], timeout_s=PS_TIMEOUT_S)
         if done.exit_code != 0:
-            raise errors.InvalidParameter(f"ps: {done.stderr.decode(errors='replace').strip()}")
+            first, *_ = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+            raise errors.InvalidParameter(f"ps: {first}")  # its usage follows
         titles, rows = _parse_ps(done.stdout.decode(errors="replace"), pids)
         with self._store.transaction(durable=False) as tx:
             tx.emit("container", "top", container.id, event_attributes(container))
@@ -168,7 +169,10 @@ class Containers:
             container = find_container(self._store, container.id)
             if container.name == name:
                 raise errors.InvalidParameter("Renaming a container with the same name as its current name")
-            refuse_taken_name(self._store, name)
+            try:
+                refuse_taken_name(self._store, name)
+            except errors.Conflict as error:
+                raise errors.Conflict(f"Error when allocating new name: {error.message}") from error
             renamed = replace(container, name=name)
             with self._store.transaction() as tx:
                 tx.put_container(renamed)
@@ -192,9 +196,13 @@ class Containers:
             container = find_container(self._store, container.id)
             if container.status in (Status.REMOVING, Status.DEAD):
                 raise errors.Conflict('Container is marked for removal and cannot be "update".')
-            merged, warnings = merge_update(
-                container.host_config, request, self._facts.read(container.host_config)
-            )
+            facts = self._facts.read(container.host_config)
+            try:
+                merged, warnings = merge_update(container.host_config, request, facts)
+            except errors.InvalidParameter as error:
+                raise errors.InvalidParameter(
+                    f"Cannot update container {container.id}: {error.message}"
+                ) from error
             if container.status.has_process and container.run is not None:
                 await self._apply(container, merged)
             with self._store.transaction() as tx:

@@ -16,7 +16,6 @@ from proad.engine.containers import refuse_taken_name
 from proad.engine.images import Images
 from proad.engine.lookup import event_attributes, find_container, named
 from proad.engine.mounting import Mounting
-from proad.engine.networks import Networks
 from proad.host.cgroup import Cgroups
 from proad.host.hostfacts import HostFactsReader
 from proad.model import errors
@@ -48,7 +47,6 @@ class Creator:
         store: Store,
         images: Images,
         mounting: Mounting,
-        networks: Networks,
         facts: HostFactsReader,
         cgroups: Cgroups,
         nursery: trio.Nursery,
@@ -56,7 +54,6 @@ class Creator:
         self._store = store
         self._images = images
         self._mounting = mounting
-        self._networks = networks
         self._facts = facts
         self._cgroups = cgroups
         self._nursery = nursery
@@ -66,7 +63,7 @@ class Creator:
         """Create a container from a request that is valid in itself.
 
         Raises:
-            errors.NotFound: no such image, network or linked container.
+            errors.NotFound: no such image or linked container.
             errors.Conflict: the name is taken.
             errors.InvalidParameter: what is asked contradicts the image or this host.
         """
@@ -78,7 +75,6 @@ class Creator:
             raise errors.InvalidParameter("no command specified")
         container_id = secrets.token_hex(32)
         self._check_links(host_config)
-        self._check_networks(host_config, request)
         container = Container(
             id=container_id,
             name=self._choose_name(name),
@@ -90,10 +86,10 @@ class Creator:
             host_config=host_config,
             networks=request.networks,
         )
-        container = replace(
-            container,
-            mounts=await self._mounting.register(container, lambda ref: find_container(self._store, ref)),
-        )
+        mounts = await self._mounting.register(container, lambda ref: find_container(self._store, ref))
+        if request.is_read_only_flat:
+            mounts = tuple(replace(point, read_only_non_recursive=True) for point in mounts)
+        container = replace(container, mounts=mounts)
         try:
             refuse_taken_name(
                 self._store, container.name
@@ -115,14 +111,6 @@ class Creator:
         for warning in warnings:
             log.warning(warning)
         return host_config, warnings
-
-    def _check_networks(self, host_config: HostConfig, request: CreateRequest) -> None:
-        """Every network that is named must exist; another container's may come and go until the start."""
-        mode = host_config.network_mode
-        known = {*self._networks.ids(), *self._networks.ids().values(), "", "default"}
-        for name in (mode, *request.networks):
-            if name not in known and not name.startswith("container:"):
-                raise errors.NotFound(f"network {name} not found")
 
     def _choose_name(self, name: str | None) -> str:
         if name:

@@ -157,9 +157,12 @@ class Starter:
         without_image_volumes = replace(
             container, config=replace(container.config, volumes={}), host_config=adapted
         )
-        added = await self._mounting.register(
+        registered = await self._mounting.register(
             without_image_volumes, lambda ref: find_container(self._store, ref)
         )
+        added = tuple(
+            replace(point, read_only_non_recursive=True) for point in registered
+        )  # as of such an API
         taken = {point.destination for point in added}
         kept = tuple(point for point in container.mounts if point.destination not in taken)
         container = replace(container, host_config=adapted, mounts=(*kept, *added))

@@ -70,6 +70,10 @@ class System:
             tx.put_setting(_ID_SETTING, made)
         return made
 
+    def reload(self, config: Config) -> None:
+        """Tell of ``config`` from now on (the engine's labels)."""
+        self._config = config
+
     # --- info and version ----------------------------------------------------------------------------------
 
     async def info(self) -> Info:

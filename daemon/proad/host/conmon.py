@@ -348,8 +348,14 @@ def _checked(answer: bytes, request: MonitorRequest, said_fd: int) -> int:
         raise start_error(request.runtime.name, "create", "")
     decoded = msgspec.json.decode(answer.decode(errors="replace").encode(), type=_Answer)
     if decoded.data <= 0:
-        raise start_error(request.runtime.name, "create", decoded.message)
+        raise start_error(request.runtime.name, "create", decoded.message, _program(request.bundle))
     return decoded.data
+
+
+def _program(bundle: Path) -> str:
+    """What the container was to execute, by its OCI config."""
+    arguments = msgspec.json.decode((bundle / "config.json").read_bytes())["process"]["args"]
+    return str(arguments[0])
 
 
 def _pidfile(bundle: Path) -> Path:

@@ -132,6 +132,25 @@ class Rootfs:
             self._make_one(current, name, path, mode, uid, gid)
             current = there
 
+    def make_file(self, path: str) -> None:
+        """Make an empty file of root's where nothing is yet, not even a symlink.
+
+        Raises:
+            errors.System: it cannot be made (a full file system).
+        """
+        parent, name = os.path.split(path)
+        try:
+            directory = self.open(parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                os.close(os.open(name, flags, 0o755, dir_fd=directory))
+            finally:
+                os.close(directory)
+        except FileExistsError:
+            return
+        except OSError as error:
+            raise errors.System(f"cannot make {path} in the container: {error.strerror}") from error
+
     def _read_link(self, path: str) -> str | None:
         try:
             descriptor = self.open(path, os.O_PATH | os.O_NOFOLLOW)

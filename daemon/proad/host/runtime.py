@@ -203,13 +203,14 @@ def _program(name: str, configured: Mapping[str, str] | None) -> Path | None:
     return Path(found).absolute() if found else None
 
 
-def start_error(name: str, verb: str, text: str) -> errors.StartFailed:
+def start_error(name: str, verb: str, text: str, program: str = "") -> errors.StartFailed:
     """Turn what a runtime said into the error that a start fails with.
 
     The classes are those of Docker (moby, ``daemon/errors.go``); crun's wording is put into that of runc,
     which clients search for "executable file not found", "no such file or directory" and "permission denied".
+    ``program`` is what was to be executed, which crun does not always say.
     """
-    said = _in_docker_words(_said(text))
+    said = _in_docker_words(_said(text), program)
     message = f"OCI runtime {verb} failed: {name} {verb} failed: {said}: unknown"
     if "executable file not found" in said or "no such file or directory" in said:
         return errors.StartFailed(message, 127)
@@ -233,9 +234,9 @@ _ERRNO_TEXT = re.compile(
 _PREFIX = "unable to start container process: "
 
 
-def _in_docker_words(said: str) -> str:
+def _in_docker_words(said: str, program: str) -> str:
     if match := _CRUN_NOT_FOUND.fullmatch(said):
-        program = match["name"]
+        program = match["name"] or program
         how = (
             f"stat {program}: no such file or directory"
             if "/" in program
@@ -243,7 +244,11 @@ def _in_docker_words(said: str) -> str:
         )
         return f'{_PREFIX}exec: "{program}": {how}'
     if _CRUN_CANNOT_OPEN.fullmatch(said):
-        return f"{_PREFIX}exec: permission denied"
+        return (
+            f'{_PREFIX}exec: "{program}": permission denied'
+            if program
+            else f"{_PREFIX}exec: permission denied"
+        )
     said = _ERRNO_TEXT.sub(lambda match: match[0].lower(), said)
     return re.sub(r"^runc (?:create|start) failed: ", "", said)
 

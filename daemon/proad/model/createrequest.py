@@ -31,13 +31,15 @@ class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A container as asked for.
 
     ``networks`` maps a network's name or id to what is asked of the attachment; ``warnings`` is what the
-    client should be told about the way it asked.
+    client should be told about the way it asked. ``is_read_only_flat``: what is mounted read-only leaves mounts below
+    it writable, as all did before API 1.44.
     """
 
     config: ContainerConfig
     host_config: HostConfig
     networks: dict[str, EndpointSettings] = {}
     warnings: tuple[str, ...] = ()
+    is_read_only_flat: bool = False
 
 
 def parse_create(body: bytes, api_version: ApiVersion) -> CreateRequest:
@@ -160,7 +162,8 @@ def _of_version(request: CreateRequest, version: ApiVersion) -> CreateRequest:
                 f"Container cannot be created with multiple network endpoints: {', '.join(networks)}"
             )
         networks = {name: replace(endpoint, mac_address="") for name, endpoint in networks.items()}
-    return replace(request, host_config=replace(host_config, **changes), networks=networks)
+    host_config = replace(host_config, **changes)
+    return replace(request, host_config=host_config, networks=networks, is_read_only_flat=version < (1, 44))
 
 
 def _mount_of_version(mount: MountRequest, version: ApiVersion) -> MountRequest:

@@ -48,7 +48,7 @@ def parse_boolean(filters: Filters, name: str) -> bool | None:
         return None
     truths = {_TRUTH.get(value) for value in values}
     if len(truths) != 1 or None in truths:
-        raise errors.InvalidParameter(f"invalid filter '{name}={values}'")
+        raise errors.InvalidParameter(f"invalid filter '{name}=[{' '.join(values)}]'")
     return truths.pop()
 
 

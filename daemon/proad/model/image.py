@@ -98,7 +98,8 @@ def merge_config(image: ImageConfig, asked: ContainerConfig) -> ContainerConfig:
     """What a container gets that was asked for as ``asked`` and is made from an image: Docker's rules.
 
     Maps and the environment are united, the request winning; an entrypoint in the request, even an empty one,
-    makes the image's command void; ``Test: ["NONE"]`` of a health check stays as it is.
+    makes the image's command void, and ``[""]`` stands for none at all; ``Test: ["NONE"]`` of a health check stays
+    as it is.
     """
     entrypoint, cmd, args_escaped = asked.entrypoint, asked.cmd, asked.args_escaped
     if not entrypoint:
@@ -112,7 +113,7 @@ def merge_config(image: ImageConfig, asked: ContainerConfig) -> ContainerConfig:
         exposed_ports={**image.exposed_ports, **asked.exposed_ports},
         env=_merge_environment(image.env, asked.env),
         labels={**image.labels, **asked.labels},
-        entrypoint=entrypoint,
+        entrypoint=None if entrypoint == ("",) else entrypoint,
         cmd=cmd,
         args_escaped=args_escaped,
         healthcheck=_merge_healthcheck(image.healthcheck, asked.healthcheck),

@@ -11,11 +11,14 @@ import re
 from proad.model import capabilities, devices, errors, limits
 from proad.model.hostconfig import ContainerConfig, HostConfig, LogConfig
 from proad.model.links import parse_link
+from proad.model.logoptions import log_size_limit
 from proad.model.network import EndpointSettings, check_mac, parse_host_ip, parse_host_port, parse_port
 from proad.model.security import parse_security_opt
 from proad.model.signals import parse_signal
 
-_HOSTNAME = re.compile(r"[A-Za-z0-9_.-]{0,64}")
+_HOSTNAME = re.compile(
+    r"[!-~]{0,64}"
+)  # what the kernel takes, but for blanks that would split a line of hosts
 _CGROUP_PARENT = re.compile(r"[A-Za-z0-9_.:@-]+(/[A-Za-z0-9_.:@-]+)*")
 _NAMESPACED_KERNEL_SYSCTLS = frozenset(
     {"kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax"}
@@ -264,7 +267,8 @@ def _check_endpoints(networks: dict[str, EndpointSettings]) -> None:
 def _check_log_config(log_config: LogConfig) -> None:
     driver = log_config.type or "json-file"
     if driver not in _LOG_OPTIONS:
-        raise errors.InvalidParameter(f"LogConfig.Type: logger: no log driver named '{driver}' is registered")
+        raise errors.InvalidParameter(f"logger: no log driver named '{driver}' is registered")
     for option in log_config.config:
         if option not in _LOG_OPTIONS[driver]:
             raise errors.InvalidParameter(f"unknown log opt '{option}' for {driver} log driver")
+    log_size_limit(log_config)
