@@ -21,7 +21,7 @@ STDIN, STDOUT, STDERR = 0, 1, 2
 
 
 class Attachment:
-    """A hijacked connection about to be served: `stdin`, whether to read ours; `tty`, whether it is a terminal."""
+    """A hijacked connection to be served: `stdin`, whether to read ours; `tty`, whether it is a terminal."""
 
     def __init__(self, connection: Hijacked, *, stdin: bool, tty: bool, detach_keys: bytes) -> None:
         self._sock = connection.sock

@@ -100,6 +100,8 @@ def _usage_failed(error: click.UsageError) -> int:
         words = f"unknown flag: {error.option_name}" + (
             f" (did you mean {', '.join(error.possibilities)}?)" if error.possibilities else ""
         )
+    elif isinstance(error, click.BadParameter) and isinstance(error.param, click.Option):
+        words = f'invalid argument for "{", ".join(error.param.opts)}" flag: {error.message}'
     print(f"{words}\n\n{_usage(ctx)}\n\nRun '{path} --help' for more information", file=sys.stderr)
     return USAGE_FAILED
 

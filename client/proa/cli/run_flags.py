@@ -14,26 +14,22 @@ from proa.cli.complete import any_container
 from proa.cli.parse import quantities
 
 
-class Parsed(click.ParamType[Any]):
+def parsed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     """A flag's type made of a parsing function; its ValueError becomes a usage error."""
 
-    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
-        self.name = name
-        self._parse = parse
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
+    def convert(given: str) -> Any:
         try:
-            return self._parse(value)
+            return parse(given)
         except ValueError as error:
-            self.fail(str(error), param, ctx)
+            raise click.BadParameter(str(error)) from None
+
+    return convert
 
 
-BYTES = Parsed("bytes", quantities.parse_bytes)
-SWAP_BYTES = Parsed("bytes", quantities.parse_swap_bytes)
-CPUS = Parsed("decimal", quantities.parse_nano_cpus)
-DURATION = Parsed("duration", quantities.parse_duration_ns)
+BYTES = parsed(quantities.parse_bytes)
+SWAP_BYTES = parsed(quantities.parse_swap_bytes)
+CPUS = parsed(quantities.parse_nano_cpus)
+DURATION = parsed(quantities.parse_duration_ns)
 
 
 def text(*names: str, help: str, **more: Any) -> click.Option:
@@ -65,12 +61,17 @@ def limits() -> list[click.Option]:
         number("--cpu-rt-period", help="Limit CPU real-time period in microseconds"),
         number("--cpu-rt-runtime", help="Limit CPU real-time runtime in microseconds"),
         number("-c", "--cpu-shares", help="CPU shares (relative weight)"),
-        text("--cpus", type=CPUS, help="Number of CPUs"),
+        text("--cpus", type=CPUS, metavar="DECIMAL", help="Number of CPUs"),
         text("--cpuset-cpus", help="CPUs in which to allow execution (0-3, 0,1)"),
         text("--cpuset-mems", help="MEMs in which to allow execution (0-3, 0,1)"),
-        text("-m", "--memory", type=BYTES, help="Memory limit"),
-        text("--memory-reservation", type=BYTES, help="Memory soft limit"),
-        text("--memory-swap", type=SWAP_BYTES, help="Limit of memory plus swap; -1 for unlimited swap"),
+        text("-m", "--memory", type=BYTES, metavar="BYTES", help="Memory limit"),
+        text("--memory-reservation", type=BYTES, metavar="BYTES", help="Memory soft limit"),
+        text(
+            "--memory-swap",
+            type=SWAP_BYTES,
+            metavar="BYTES",
+            help="Limit of memory plus swap; -1 for unlimited swap",
+        ),
         number("--pids-limit", help="Limit on the number of processes (-1 for unlimited)"),
         text("--restart", help="Restart policy to apply when a container exits"),
     ]
@@ -98,11 +99,31 @@ def _process_flags() -> list[click.Option]:
         many("-e", "--env", help="Set environment variables"),
         many("--env-file", help="Read in a file of environment variables", type=click.Path()),
         text("--health-cmd", help="Command to run to check health"),
-        text("--health-interval", type=DURATION, help="Time between running the check (ms|s|m|h)"),
+        text(
+            "--health-interval",
+            type=DURATION,
+            metavar="DURATION",
+            help="Time between running the check (ms|s|m|h)",
+        ),
         number("--health-retries", help="Consecutive failures needed to report unhealthy"),
-        text("--health-start-interval", type=DURATION, help="Time between checks during the start period"),
-        text("--health-start-period", type=DURATION, help="Time to initialize before failures count"),
-        text("--health-timeout", type=DURATION, help="Maximum time to allow one check to run"),
+        text(
+            "--health-start-interval",
+            type=DURATION,
+            metavar="DURATION",
+            help="Time between checks during the start period",
+        ),
+        text(
+            "--health-start-period",
+            type=DURATION,
+            metavar="DURATION",
+            help="Time to initialize before failures count",
+        ),
+        text(
+            "--health-timeout",
+            type=DURATION,
+            metavar="DURATION",
+            help="Maximum time to allow one check to run",
+        ),
         text("-h", "--hostname", help="Container host name"),
         switch("--init", help="Run an init inside the container that forwards signals and reaps processes"),
         switch("-i", "--interactive", help="Keep STDIN open even if not attached"),
@@ -192,10 +213,10 @@ def _more_limits() -> list[click.Option]:
         many("--device-read-iops", help="Limit read rate (IO per second) from a device"),
         many("--device-write-bps", help="Limit write rate (bytes per second) to a device"),
         many("--device-write-iops", help="Limit write rate (IO per second) to a device"),
-        text("--kernel-memory", type=BYTES, help="Kernel memory limit"),
+        text("--kernel-memory", type=BYTES, metavar="BYTES", help="Kernel memory limit"),
         number("--memory-swappiness", help="Tune container memory swappiness (0 to 100)"),
         switch("--oom-kill-disable", help="Disable OOM Killer"),
         number("--oom-score-adj", help="Tune host's OOM preferences (-1000 to 1000)"),
-        text("--shm-size", type=BYTES, help="Size of /dev/shm"),
+        text("--shm-size", type=BYTES, metavar="BYTES", help="Size of /dev/shm"),
         many("--ulimit", help="Ulimit options"),
     ]

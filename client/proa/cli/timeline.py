@@ -1,4 +1,4 @@
-"""Sync, pure. The measured steps of a start, drawn as a waterfall: what took how long, and what ran side by side."""
+"""Sync, pure. The measured steps of a start as a waterfall: what took how long, what ran side by side."""
 
 from __future__ import annotations
 

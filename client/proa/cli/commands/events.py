@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
@@ -32,7 +33,7 @@ def events(
         since, until = (text and parse_instant(text, now_ns) for text in (since, until))
     except ValueError as error:
         raise click.ClickException(str(error)) from None
-    show = _line
+    show: Callable[[Event], str] = _line
     if form:
         from proa.cli.text.template import Template
 

@@ -1,4 +1,4 @@
-"""Sync, blocking. `proa start`: start containers, with -a or -i attached, with --timeline showing the steps."""
+"""Sync, blocking. `proa start`: start containers; -a and -i attach, --timeline shows the steps."""
 
 from __future__ import annotations
 

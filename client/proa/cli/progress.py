@@ -1,0 +1,49 @@
+"""Sync, blocking. A progress bar for uploads, on a terminal only."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from proa.transport import Readable
+
+# Below this an upload is over before a bar could be read, and the bar's import would take longer.
+WORTH_SHOWING_BYTES = 8 * 1024 * 1024
+
+
+@contextmanager
+def shown(file: BinaryIO, what: str, quiet: bool) -> Iterator[Readable]:
+    """The file, read through a bar on stderr: with its share where the size is known, else with its rate."""
+    size = _size(file)
+    if quiet or not sys.stderr.isatty() or (size is not None and size < WORTH_SHOWING_BYTES):
+        yield file
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=size)
+        yield _Counted(file, lambda count: progress.advance(task, count))
+
+
+def _size(file: BinaryIO) -> int | None:
+    status = os.fstat(file.fileno())
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+class _Counted:
+    """A file whose reading is counted."""
+
+    def __init__(self, file: BinaryIO, count: Callable[[int], None]) -> None:
+        self._file = file
+        self._count = count
+
+    def read(self, size: int, /) -> bytes:
+        data = self._file.read(size)
+        self._count(len(data))
+        return data
