@@ -271,7 +271,7 @@ def test_update_reads_limits_and_policy() -> None:
         ({"CgroupParent": "../../escape"}, "CgroupParent"),
         (
             {"LogConfig": {"Type": "syslog"}},
-            "LogConfig.Type: logger: no log driver named 'syslog' is registered",
+            "logger: no log driver named 'syslog' is registered",
         ),
         (
             {"LogConfig": {"Type": "json-file", "Config": {"frob": "1"}}},

@@ -62,7 +62,7 @@ def test_signals(text: str, number: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "65", "-1", "SIG", "FROB", "1.5", "SIGSIGTERM", "٣"])
 def test_no_signals(text: str) -> None:
-    with pytest.raises(errors.InvalidParameter, match="invalid signal: |does not support signal "):
+    with pytest.raises(errors.InvalidParameter, match=r"invalid signal: |does not support signal "):
         parse_signal(text)
 
 

@@ -31,8 +31,8 @@ class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A container as asked for.
 
     ``networks`` maps a network's name or id to what is asked of the attachment; ``warnings`` is what the
-    client should be told about the way it asked. ``is_read_only_flat``: what is mounted read-only leaves mounts below
-    it writable, as all did before API 1.44.
+    client should be told about the way it asked. ``is_read_only_flat``: what is mounted read-only leaves
+    mounts below it writable, as all did before API 1.44.
     """
 
     config: ContainerConfig

@@ -98,8 +98,8 @@ def merge_config(image: ImageConfig, asked: ContainerConfig) -> ContainerConfig:
     """What a container gets that was asked for as ``asked`` and is made from an image: Docker's rules.
 
     Maps and the environment are united, the request winning; an entrypoint in the request, even an empty one,
-    makes the image's command void, and ``[""]`` stands for none at all; ``Test: ["NONE"]`` of a health check stays
-    as it is.
+    makes the image's command void, and ``[""]`` stands for none at all; ``Test: ["NONE"]`` of a health
+    check stays as it is.
     """
     entrypoint, cmd, args_escaped = asked.entrypoint, asked.cmd, asked.args_escaped
     if not entrypoint:

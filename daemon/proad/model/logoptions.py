@@ -1,8 +1,8 @@
 """Sync, pure. How much log a container keeps, by the options of its log driver.
 
 The options and the wording are those of Docker's drivers ``json-file`` and ``local``
-(https://docs.docker.com/engine/logging/drivers/json-file/). There is one log file here, begun anew when it is full,
-where Docker rotates several: it may become as large as all of those together.
+(https://docs.docker.com/engine/logging/drivers/json-file/). There is one log file here, begun anew when it
+is full, where Docker rotates several: it may become as large as all of those together.
 """
 
 import re
