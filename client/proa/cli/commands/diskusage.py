@@ -53,6 +53,13 @@ class UsageRow(Row):
         return f"{human_size(self._free_bytes)} ({self._free_bytes * 100 // self._size_bytes}%)"
 
 
+class _WrittenRow(ContainerRow):
+    """A container whose size is only what it wrote itself."""
+
+    def Size(self) -> str:
+        return super().Size().partition(" ")[0]
+
+
 @click.command("df", cls=Command, help="Show disk usage")
 @click.option("--format", "form", default="", help="'table', 'table TEMPLATE', 'json' or a Go template")
 @click.option("-v", "--verbose", is_flag=True, help="Show detailed information on space usage")
@@ -70,6 +77,7 @@ def usage_rows(usage: dict[str, Any]) -> list[UsageRow]:
     images = usage.get("Images") or []
     containers = usage.get("Containers") or []
     volumes = usage.get("Volumes") or []
+    builds = usage.get("BuildCache") or []
     layers_bytes = usage.get("LayersSize") or 0
     used_bytes = sum(
         image["Size"] - max(image.get("SharedSize", 0), 0)
@@ -86,6 +94,9 @@ def usage_rows(usage: dict[str, Any]) -> list[UsageRow]:
         ),
         _row("Containers", containers, _is_active, lambda container: container.get("SizeRw", 0)),
         _row("Local Volumes", volumes, _is_referred_to, _volume_bytes),
+        _row(
+            "Build Cache", builds, lambda build: bool(build.get("InUse")), lambda build: build.get("Size", 0)
+        ),
     ]
 
 
@@ -123,8 +134,8 @@ def _print_details(usage: dict[str, Any]) -> None:
     out.write("\nContainers space usage:\n\n")
     print_list(
         out,
-        ContainerRow,
-        [ContainerRow(summary) for summary in usage.get("Containers") or []],
+        _WrittenRow,
+        [_WrittenRow(summary) for summary in usage.get("Containers") or []],
         columns=("ID", "Image", "Command", "LocalVolumes", "Size", "RunningFor", "Status", "Names"),
     )
     out.write("\nLocal Volumes space usage:\n\n")

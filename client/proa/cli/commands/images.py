@@ -59,11 +59,12 @@ def images(
 @pass_session
 def history(session: Session, /, form: str, human: bool, no_trunc: bool, quiet: bool, image: str) -> None:
     entries = session.client.images.history(image)
+    created = "CreatedSince" if human else "CreatedAt"
     print_list(
         sys.stdout,
         HistoryRow,
         [HistoryRow(entry, human=human, no_trunc=no_trunc) for entry in entries],
-        columns=("ID", "CreatedSince", "CreatedBy", "Size", "Comment"),
+        columns=("ID", created, "CreatedBy", "Size", "Comment"),
         form=form,
         quiet="ID" if quiet else "",
     )

@@ -116,12 +116,12 @@ def _inspect(
             complaints.append(describe(error))
             continue
         if value is None:
-            complaints.append(
-                f"Error: No such {'object' if len(finders) > 1 else next(iter(finders))}: {name}"
-            )
+            complaints.append(f"Error: No such object: {name}")
         else:
             found.append(value)
-    if render is None:
+    if form == "json":
+        print(json.dumps(found, ensure_ascii=False, separators=(",", ":")))
+    elif render is None:
         print(json.dumps(found, indent=4, ensure_ascii=False))
     else:
         for value in found:
@@ -133,11 +133,11 @@ def _inspect(
 
 
 def _renderer(form: str) -> Callable[[Any], str] | None:
-    if not form:
+    if form in ("", "json"):
         return None
     from proa.cli.text.template import Template
 
-    return Template("{{json .}}" if form == "json" else form).render
+    return Template(form).render
 
 
 def _find(client: Client, name: str, size: bool, finders: Mapping[str, Finder]) -> Any:
@@ -145,10 +145,8 @@ def _find(client: Client, name: str, size: bool, finders: Mapping[str, Finder]) 
     for finder in finders.values():
         try:
             return finder(client, name, size)
-        except NotFound:
-            continue
-        except BadRequest:
+        except (NotFound, BadRequest):
+            # Of several kinds the next may have it, though it be no possible name of this one.
             if len(finders) == 1:
                 raise
-            continue  # not a possible name of this kind
     return None

@@ -79,10 +79,13 @@ def run(
     try:
         wanted = _wanted(flags, image, command)
         keys = terminal.parse_detach_keys(detach_keys or terminal.DEFAULT_DETACH_KEYS)
-        if detach:
-            _detach(wanted, flags)
     except ValueError as error:
         return _failed(str(error), FAILED)
+    if detach and flags["attach"]:
+        raise click.ClickException("conflicting options: cannot specify both --attach and --detach")
+    if detach:
+        wanted.config.update(AttachStdin=False, AttachStdout=False, AttachStderr=False)
+        wanted.config.pop("StdinOnce", None)
     if not detach and wanted.config.get("Tty") and wanted.config["AttachStdin"] and not sys.stdin.isatty():
         raise click.ClickException("the input device is not a TTY")
     try:
@@ -99,13 +102,6 @@ def _wanted(flags: dict[str, Any], image: str, command: tuple[str, ...]) -> Want
         if rows and columns:
             wanted.host_config["ConsoleSize"] = [rows, columns]
     return wanted
-
-
-def _detach(wanted: Wanted, flags: dict[str, Any]) -> None:
-    if flags["attach"]:
-        raise ValueError("conflicting options: cannot specify both --attach and --detach")
-    wanted.config.update(AttachStdin=False, AttachStdout=False, AttachStderr=False)
-    wanted.config.pop("StdinOnce", None)
 
 
 def _create(session: Session, wanted: Wanted, flags: dict[str, Any]) -> str:

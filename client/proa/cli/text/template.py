@@ -59,7 +59,10 @@ class Template:
     def render(self, value: Any) -> str:
         """The text for a value. Raises TemplateError for a field that is not there and the like."""
         run = _Run(value)
-        run.nodes(self._nodes, value)
+        try:
+            run.nodes(self._nodes, value)
+        except TemplateError as error:
+            raise TemplateError(f"failed to execute template: {error}") from None
         return "".join(run.output)
 
 
