@@ -8,8 +8,8 @@ import types
 def _leave_out_pyroute2s_subsystems() -> None:
     """Let the message classes of pyroute2 be imported without all that its ``__init__`` imports.
 
-    That loads NDB, IPDB and every socket it has: 120 modules, a fifth of a second and 6 MB of a daemon that only
-    encodes and decodes messages with it. A module that stands for the package finds the same submodules.
+    That loads NDB, IPDB and every socket it has: 120 modules, a fifth of a second and 6 MB of a daemon that
+    only encodes and decodes messages with it. A module that stands for the package finds the same submodules.
     """
     spec = importlib.util.find_spec("pyroute2")
     if spec is None or "pyroute2" in sys.modules:
