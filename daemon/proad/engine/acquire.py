@@ -304,7 +304,8 @@ class Acquirer:
             log_path=paths.log if keeps_log else None,
             terminal=container.config.tty,
             open_stdin=container.config.open_stdin,
-            stdin_once=container.config.stdin_once,
+            # A terminal's stdin outlives its clients, so that one can detach and another attach.
+            stdin_once=container.config.stdin_once and not container.config.tty,
             log_size_max=log_size_limit(container.host_config.log_config),
             inherit_fds=reserved.fds() if reserved is not None else (),
         )
