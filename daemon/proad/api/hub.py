@@ -98,6 +98,7 @@ class Subscriber:
         self._kind = kind
         self._chunked = chunked
         self.wake = asyncio.Event()
+        self._is_expired = False
 
     def push(self, encoded: dict[tuple[object, ...], bytes]) -> bool:
         """Write one batch of news, if there are any; False if the subscriber's own task must go on."""
@@ -124,8 +125,8 @@ class Subscriber:
         self._cursor.on_news(hub.news)
         try:
             while not self._cursor.exhausted:
-                if self.push({}):
-                    self.wake.clear()
+                self.wake.clear()  # first of all, so that no wake-up from here on is lost
+                if self.push({}) and not self._is_expired:
                     hub.join(self)
                     await self.wake.wait()
                     hub.leave(self)
@@ -139,6 +140,7 @@ class Subscriber:
 
     def expire(self) -> None:
         """``until`` has come: let the task see that nothing more will."""
+        self._is_expired = True
         self.wake.set()
 
     def _encode(self, events: Sequence[NumberedLine]) -> bytes:
