@@ -156,9 +156,10 @@ class Supervisor:
     def _write_end(self, container: Container, run: Run, ended: _Ended, duration_s: int) -> None:
         with self._store.transaction(durable=False) as tx:
             tx.put_container(container)
-            tell_network(tx, "disconnect", container, run)
+            tell_network(tx, "disconnect", container, run, time_ns=ended.finished_ns)
             if ended.oom_killed:
-                tx.emit("container", "oom", container.id, event_attributes(container))
+                attributes = event_attributes(container)
+                tx.emit("container", "oom", container.id, attributes, time_ns=ended.finished_ns)
             attributes = event_attributes(
                 container, exitCode=str(ended.exit_code), execDuration=str(duration_s)
             )
@@ -186,11 +187,11 @@ class Supervisor:
             log.warning("restart failed", container=container.id, error=error.message)
 
 
-def tell_network(tx: Transaction, action: str, container: Container, run: Run) -> None:
-    """Event ``connect`` or ``disconnect`` of the run's endpoint, if it has one."""
+def tell_network(tx: Transaction, action: str, container: Container, run: Run, *, time_ns: int = 0) -> None:
+    """Event ``connect`` or ``disconnect`` of the run's endpoint, if it has one; ``time_ns`` 0 is now."""
     if run.endpoint is not None:
         attributes = {"container": container.id, "name": run.endpoint.network, "type": "bridge"}
-        tx.emit("network", action, run.endpoint.network_id, attributes)
+        tx.emit("network", action, run.endpoint.network_id, attributes, time_ns=time_ns)
 
 
 async def _no_start(container_id: str, run_id: str) -> None:
