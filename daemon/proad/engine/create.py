@@ -16,6 +16,7 @@ from proad.engine.containers import refuse_taken_name
 from proad.engine.images import Images
 from proad.engine.lookup import event_attributes, find_container, named
 from proad.engine.mounting import Mounting
+from proad.engine.volumes import RESIDUE as VOLUME_RESIDUE
 from proad.host.cgroup import Cgroups
 from proad.host.hostfacts import HostFactsReader
 from proad.model import errors
@@ -96,6 +97,9 @@ class Creator:
             )  # somebody may have taken it while volumes were filled
             with self._store.transaction() as tx:
                 tx.put_container(container)
+                for point in container.mounts:
+                    if point.type == "volume" and point.anonymous:
+                        tx.clear_residue(VOLUME_RESIDUE, point.name)
                 tx.emit("container", "create", container.id, event_attributes(container))
         except BaseException:
             with trio.CancelScope(shield=True):

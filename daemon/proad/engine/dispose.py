@@ -10,6 +10,7 @@ from proad.config import Config
 from proad.engine.lookup import event_attributes
 from proad.engine.resources import RunResources
 from proad.engine.streams import Streams
+from proad.engine.volumes import RESIDUE as VOLUME_RESIDUE
 from proad.engine.volumes import Volumes
 from proad.engine.waiting import Waiters, WaitResult
 from proad.host.overlay import Overlay
@@ -50,6 +51,9 @@ class Disposer:
             container = container.with_status(Status.REMOVING)
             with self._store.transaction(durable=False) as tx:
                 tx.put_container(container)
+                for point in container.mounts if volumes else ():
+                    if point.type == "volume" and point.anonymous:
+                        tx.add_residue(VOLUME_RESIDUE, point.name)
         try:
             await self._remove_files(container.id)
         except (OSError, errors.ProaError) as error:

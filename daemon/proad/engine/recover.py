@@ -10,6 +10,7 @@ compared as a whole.
 
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -28,10 +29,11 @@ from proad.engine.resources import RunResources
 from proad.engine.start import Starter
 from proad.engine.streams import Streams
 from proad.engine.supervise import Supervisor
+from proad.engine.volumes import RESIDUE as VOLUME_RESIDUE
 from proad.engine.volumes import Volumes
 from proad.host import mounts
 from proad.host.cgroup import Cgroups
-from proad.host.conmon import Conmon, ExitReport, find_monitors
+from proad.host.conmon import Conmon, ExitReport, find_monitors, read_exit
 from proad.host.overlay import Overlay
 from proad.host.process import ProcessId
 from proad.host.runtime import find_runtime, known_runtimes
@@ -95,7 +97,7 @@ class Recovery:
         was_running = {
             c.id for c in self._store.containers.values() if c.status in LIVE | {Status.RESTARTING}
         }
-        for container in list(self._store.containers.values()):
+        for container in sorted(self._store.containers.values(), key=self._ended_ns):
             async with self._locks.of(container.id):
                 await self._settle(container, rebooted=rebooted)
         await self._images.recover()
@@ -132,6 +134,17 @@ class Recovery:
                 self._supervisor.restart_later(container, container.run)
             case Status.REMOVING:
                 await self._finish_removal(container)
+            case Status.EXITED | Status.CREATED if container.host_config.auto_remove and container.run:
+                await self._supervisor.auto_remove_locked(container)
+
+    def _ended_ns(self, container: Container) -> int:
+        """When it ended while no daemon looked: in this order the ends are told, each with its time."""
+        run = container.run
+        if container.status not in (Status.RUNNING, Status.PAUSED) or run is None:
+            return sys.maxsize
+        if ProcessId(run.monitor_pid, run.monitor_start).is_alive():
+            return sys.maxsize
+        return read_exit(self._resources.paths(container.id).bundle, run.id).finished_ns
 
     async def _undo_start(self, container: Container) -> None:
         """A start that was cut in half: take everything back, as its own undos would have."""
@@ -221,7 +234,7 @@ class Recovery:
 
     async def _free_unowned(self) -> None:
         """Free what bears the id of no live container; one thing that resists does not stop the others."""
-        residue = self._store.residue()
+        residue = [item for item in self._store.residue() if item.kind != VOLUME_RESIDUE]
         for container_id in await self._found():
             async with self._locks.of(container_id):
                 if not self._is_live(container_id):

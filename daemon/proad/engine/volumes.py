@@ -8,6 +8,7 @@ A directory without a record (a restored backup) becomes that of the next volume
 the directory to ``tmp`` before the record goes, so a name never finds what its predecessor left.
 """
 
+import contextlib
 import os
 import secrets
 import socket
@@ -40,6 +41,8 @@ from proad.store.db import Store
 
 LIVE = frozenset({Status.STARTING, Status.RUNNING, Status.PAUSED})
 _TRASH_PREFIX = "volume-"
+RESIDUE = "volume"
+"""An anonymous volume that goes if the daemon dies now: its container is not stored yet, or about to go."""
 _STAGING = "_copy"
 
 log = structlog.get_logger(__name__)
@@ -152,6 +155,8 @@ class Volumes:
                 self._make_directory(volume)
                 with self._store.transaction() as tx:
                     tx.put_volume(volume)
+                    if is_anonymous and holder:
+                        tx.add_residue(RESIDUE, name)
                     tx.emit("volume", "create", name, {"driver": LOCAL_DRIVER})
             if holder:
                 self._holds.setdefault(name, set()).add(holder)
@@ -187,6 +192,8 @@ class Volumes:
                     await self.remove(point.name, force=True)
                 except errors.Conflict:
                     log.debug("anonymous volume is still referred to", volume=point.name)
+                    with self._store.transaction(durable=False) as tx:
+                        tx.clear_residue(RESIDUE, point.name)
                 except errors.System as error:
                     log.error("anonymous volume not removed", volume=point.name, error=error.message)
 
@@ -287,11 +294,32 @@ class Volumes:
             if not self.users(name):
                 log.warning("unmounting a volume that nobody uses", volume=name)
                 await mounts.unmount(entry.mountpoint)
+        await self._remove_residue()
+        self._remove_unborn()
         for volume in self._store.volumes.values():
             await self._empty(self.staging(volume))
         for entry_name in os.listdir(self._trash) if self._trash.is_dir() else ():
             if entry_name.startswith(_TRASH_PREFIX):
                 await self._empty(self._trash / entry_name)
+
+    async def _remove_residue(self) -> None:
+        """Remove the anonymous volumes of containers whose creation or removal was cut in half."""
+        for item in self._store.residue():
+            if item.kind == RESIDUE:
+                try:
+                    await self.remove(item.detail, force=True)
+                except errors.ProaError as error:
+                    log.warning("anonymous volume kept", volume=item.detail, reason=error.message)
+                with self._store.transaction() as tx:
+                    tx.remove_residue(item)
+
+    def _remove_unborn(self) -> None:
+        """Remove empty directories of volumes that were about to be made; one with files is a backup."""
+        for entry in self._root.iterdir() if self._root.is_dir() else ():
+            if entry.name not in self._store.volumes:
+                with contextlib.suppress(OSError):
+                    (entry / "_data").rmdir()
+                    entry.rmdir()
 
     # --- inside ---------------------------------------------------------------------------------------------
 
@@ -323,6 +351,7 @@ class Volumes:
             raise errors.System(f"remove {volume.name}: {error.strerror}") from error
         with self._store.transaction() as tx:
             tx.delete_volume(volume.name)
+            tx.clear_residue(RESIDUE, volume.name)
             tx.emit("volume", "destroy", volume.name, {"driver": volume.driver})
         self._holds.pop(volume.name, None)
         return trash

@@ -176,6 +176,10 @@ class Transaction:
     def remove_residue(self, residue: Residue) -> None:
         self._connection.execute("DELETE FROM residue WHERE id = ?", (residue.id,))
 
+    def clear_residue(self, kind: str, detail: str) -> None:
+        """It has gone after all, or is owned again."""
+        self._connection.execute("DELETE FROM residue WHERE kind = ? AND detail = ?", (kind, detail))
+
     def put_setting(self, key: str, value: str) -> None:
         self._connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (key, value))
 
