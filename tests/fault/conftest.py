@@ -1,7 +1,8 @@
 """A daemon that breaks on order, and a container that uses every step of a start."""
 
+import json
 import os
-import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,22 +73,14 @@ class SabotagedDaemon(Daemon):
 
     def told(self, container_id: str) -> list[str]:
         """The actions told of a container so far, in order."""
-        events = subprocess.run(
-            ["curl", "-sN", "--unix-socket", str(self.socket), "http://d/events?since=0&until=" + _now(self)],
-            capture_output=True,
-            check=True,
-            timeout=20,
-        )
-        import json
-
-        lines = [json.loads(line) for line in events.stdout.splitlines()]
-        return [e["Action"] for e in lines if e["Type"] == "container" and e["Actor"]["ID"] == container_id]
+        return [event["Action"] for event in events_of(self, container_id)]
 
 
-def _now(daemon: Daemon) -> str:
-    import time
-
-    return f"{time.time():.9f}"
+def events_of(daemon: Daemon, actor_id: str) -> list[Any]:
+    """The events told of a container, or a volume, so far."""
+    answer = daemon.api("GET", "/events", since="0", until=f"{time.time():.9f}").expect(200)
+    events = [json.loads(line) for line in answer.body.splitlines()]
+    return [event for event in events if event["Actor"]["ID"] == actor_id]
 
 
 @pytest.fixture(scope="module")
@@ -100,5 +93,9 @@ def sabotaged() -> Iterator[SabotagedDaemon]:
         daemon.import_busybox()
         yield daemon
     finally:
-        leftovers = daemon.close()
-        assert not leftovers, "\n".join(leftovers)
+        close(daemon)
+
+
+def close(daemon: Daemon) -> None:
+    leftovers = daemon.close()
+    assert not leftovers, "left behind:\n" + "\n".join(leftovers)

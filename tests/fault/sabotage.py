@@ -4,6 +4,9 @@
 as ``HOW WHEN STEP`` (``raise before network``), and is done once: the file is removed first. HOW is
 ``raise``, ``cancel``, ``kill`` (SIGKILL to the daemon itself) or ``undo`` (let the start fail at its end, and
 the undo called STEP fail as well).
+
+A STEP called ``commit 2`` is the second transaction from the moment of the order; ``before`` is when all of
+it is written but not committed. With ``$PATIENCE`` set, runtimes and monitors get so many seconds to answer.
 """
 
 import os
@@ -18,7 +21,9 @@ import trio
 
 from proad.__main__ import main
 from proad.engine import start, undo
+from proad.host import conmon, runtime
 from proad.model import errors
+from proad.store import db
 
 ORDER = Path(os.environ["SABOTAGE"])
 MESSAGE = "sabotage"
@@ -26,6 +31,8 @@ _scopes: list[trio.CancelScope] = []
 _real_step = undo.StepTimer.step
 _real_run_undo = undo.run_undo
 _real_start = start.Starter._start_locked
+_real_transaction = db.Store.transaction
+_commits = 0
 
 
 def _ordered(when: str, step: str) -> str:
@@ -86,6 +93,25 @@ async def _fail() -> None:
     raise OSError("the undo was sabotaged")
 
 
+@contextmanager
+def _transaction(self: db.Store, *, durable: bool = True) -> Iterator[db.Transaction]:
+    global _commits
+    _commits = _commits + 1 if ORDER.exists() else 0
+    number = _commits
+    with _real_transaction(self, durable=durable) as tx:
+        yield tx
+        _act(_ordered("before", f"commit {number}"))
+    _act(_ordered("after", f"commit {number}"))
+
+
+def _hurry(patience_s: float) -> None:
+    conmon.CREATE_TIMEOUT_S = conmon._END_S = patience_s
+    runtime._START_TIMEOUT_S = patience_s
+    defaults = runtime.Runtime._run.__kwdefaults__
+    assert defaults is not None
+    defaults["timeout_s"] = patience_s
+
+
 def _patch(owner: Any, name: str, replacement: Callable[..., Awaitable[Any] | Any]) -> None:
     setattr(owner, name, replacement)
 
@@ -94,4 +120,7 @@ if __name__ == "__main__":
     _patch(undo.StepTimer, "step", _step)
     _patch(undo, "run_undo", _run_undo)
     _patch(start.Starter, "_start_locked", _start)
+    _patch(db.Store, "transaction", _transaction)
+    if "PATIENCE" in os.environ:
+        _hurry(float(os.environ["PATIENCE"]))
     sys.exit(main(sys.argv[1:]))
