@@ -139,7 +139,7 @@ class Acquirer:
     # --- network ----------------------------------------------------------------------------------------
 
     def _check_network(self, container: Container) -> None:
-        """Every network that is named must exist; looked at as late as Docker does, for it may come and go."""
+        """Every network that is named must exist; looked at as late as Docker does: it may come and go."""
         for name in (container.host_config.network_mode, *container.networks):
             if name not in ("", "default") and not name.startswith("container:"):
                 self._networks.find(name)

@@ -163,7 +163,10 @@ class Containers:
         """
         if not new_name:
             raise errors.InvalidParameter("Neither old nor new names may be empty")
-        name = check_name(new_name)
+        try:
+            name = check_name(new_name)
+        except errors.InvalidParameter as error:
+            raise errors.InvalidParameter(f"Error when allocating new name: {error.message}") from error
         container = find_container(self._store, ref)
         async with self._locks.of(container.id):
             container = find_container(self._store, container.id)

@@ -151,7 +151,7 @@ def _refuse_unknown(filters: Mapping[str, Sequence[str]], known: frozenset[str])
 def _boolean(name: str, values: Sequence[str]) -> bool:
     verdicts = {True if v in _TRUE else False if v in _FALSE else None for v in values}
     if len(verdicts) != 1 or None in verdicts:
-        raise errors.InvalidParameter(f"invalid filter '{name}={list(values)}'")
+        raise errors.InvalidParameter(f"invalid filter '{name}=[{' '.join(values)}]'")
     return True in verdicts
 
 
