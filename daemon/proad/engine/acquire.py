@@ -47,12 +47,36 @@ NO_LOG = "none"
 class Acquisition:
     """All that a run needs: the run with its places, what the monitor is told, and the ports it will hold.
 
-    The caller closes ``reserved`` when the monitor has its copies.
+    The network may still be on its way: ``connection.done`` tells. The caller closes ``connection`` when the
+    monitor has its copies of the ports.
     """
 
     run: Run
     request: MonitorRequest
-    reserved: ReservedPorts | None
+    connection: "Connection"
+
+
+class Connection:
+    """How far the network of a start has come, beside the rest: begun (it can be joined), then done."""
+
+    def __init__(self) -> None:
+        self.endpoint: Endpoint | None = None
+        self.reserved: ReservedPorts | None = None
+        self.begun = trio.Event()
+        self.done = trio.Event()
+
+    def begin(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.begun.set()
+
+    def finish(self) -> None:
+        self.begun.set()
+        self.done.set()
+
+    def close(self) -> None:
+        """Close the daemon's copies of the sockets that hold published ports."""
+        if self.reserved is not None:
+            self.reserved.close()
 
 
 class Acquirer:
@@ -85,9 +109,17 @@ class Acquirer:
         self._config = config
 
     async def acquire(
-        self, container: Container, run: Run, facts: HostFacts, undo: UndoStack, timer: StepTimer
+        self,
+        container: Container,
+        run: Run,
+        facts: HostFacts,
+        undo: UndoStack,
+        timer: StepTimer,
+        beside: trio.Nursery,
     ) -> Acquisition:
         """Acquire everything, in order; on failure the caller runs the undos registered so far.
+
+        What does not have to be there before the container is created goes on in the nursery ``beside``.
 
         Raises:
             errors.ProaError: whatever a step cannot do, in Docker's words.
@@ -107,24 +139,24 @@ class Acquirer:
         )
         paths.bundle.mkdir(mode=0o700)
         paths.state.mkdir(mode=0o710, exist_ok=True)
-        connection = _Connection()
+        connection = Connection()
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._connect, container, run, connection, undo, timer)
-                await (
-                    trio.lowlevel.checkpoint()
-                )  # the network's work is under way in its own thread from here
-                await self._prepare_files(container, run, runtime, facts, joined, linked, undo, timer)
+            beside.start_soon(self._connect, container, run, connection, undo, timer)
+            await trio.lowlevel.checkpoint()  # the network's work is under way in its own thread from here
+            await self._prepare_files(container, run, runtime, facts, joined, linked, undo, timer)
+            await connection.begun.wait()
             run = replace(run, endpoint=connection.endpoint)
             if joined.network is None:
                 with timer.step("hosts"):
                     gateway = self._networks.host_gateway
                     write_etc_files(self._config, container, run.endpoint, linked, paths, gateway)
+            if _sets_interfaces(container.host_config):
+                await connection.done.wait()
         except BaseException:
             connection.close()
             raise
         request = self._monitor_request(container, run, runtime, paths, connection.reserved)
-        return Acquisition(run, request, connection.reserved)
+        return Acquisition(run, request, connection)
 
     def cgroup_of(self, container: Container) -> str:
         """The container's control group, below the parent that it asks for, else below the daemon's."""
@@ -152,22 +184,24 @@ class Acquirer:
         return str(self._config.exec_root / "netns" / run.id)
 
     async def _connect(
-        self, container: Container, run: Run, connection: "_Connection", undo: UndoStack, timer: StepTimer
+        self, container: Container, run: Run, connection: Connection, undo: UndoStack, timer: StepTimer
     ) -> None:
         """Namespace, address and ports, where the container has a network of its own."""
         if not run.netns:
+            connection.finish()
             return
         path = Path(run.netns)
         with timer.step("network"):
             if container.host_config.network_mode == "none" or container.config.network_disabled:
                 undo.push("netns", self._networks.remove_netns, path, residue=("netns", run.netns))
                 await self._networks.loopback_only(path)
-                return
-            connection.reserved = self._networks.reserve_ports(container)
-            connection.endpoint = await self._networks.attach(
-                run.id, container, netns_path=path, reserved=connection.reserved
-            )
-            undo.push("network", self._networks.detach, connection.endpoint, residue=("network", run.id))
+            else:
+                connection.reserved = self._networks.reserve_ports(container)
+                endpoint = await self._networks.attach(
+                    run.id, container, netns_path=path, reserved=connection.reserved, begun=connection.begin
+                )
+                undo.push("network", self._networks.detach, endpoint, residue=("network", run.id))
+            connection.finish()
 
     # --- files ------------------------------------------------------------------------------------------
 
@@ -311,16 +345,9 @@ class Acquirer:
         )
 
 
-@dataclass
-class _Connection:
-    """What the network's side of the work leaves for the rest."""
-
-    endpoint: Endpoint | None = None
-    reserved: ReservedPorts | None = None
-
-    def close(self) -> None:
-        if self.reserved is not None:
-            self.reserved.close()
+def _sets_interfaces(host_config: HostConfig) -> bool:
+    """Whether the runtime will look for the network's interfaces while it creates the container."""
+    return any(name.startswith("net.") for name in host_config.sysctls)
 
 
 def _hostname(container: Container, joined: Joined) -> str:

@@ -15,6 +15,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
@@ -106,11 +107,18 @@ class Networks:
             raise errors.StartFailed(message) from error
 
     async def attach(
-        self, run_id: str, container: Container, *, netns_path: Path, reserved: ReservedPorts
+        self,
+        run_id: str,
+        container: Container,
+        *,
+        netns_path: Path,
+        reserved: ReservedPorts,
+        begun: Callable[[Endpoint], None] | None = None,
     ) -> Endpoint:
         """Give a run its namespace, interface, address and published ports.
 
-        ``netns_path`` is ``<exec root>/netns/<run id>`` and must not exist.
+        ``netns_path`` is ``<exec root>/netns/<run id>`` and must not exist. ``begun`` is called once the
+        namespace can be joined and all but its interface is settled, which takes the longest.
 
         Raises:
             errors.InvalidParameter: the MAC address asked for is none.
@@ -120,7 +128,7 @@ class Networks:
         endpoint = self._plan(run_id, container, netns_path, reserved)
         self._endpoints[endpoint.host_interface] = endpoint
         try:
-            await netlink.create_veth(self._veth(endpoint))
+            await netlink.create_veth(self._veth(endpoint), partial(begun, endpoint) if begun else None)
             self._firewall.publish(published_of(endpoint.address, endpoint.ports))
         except BaseException:
             self._give_back(endpoint)

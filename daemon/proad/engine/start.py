@@ -185,8 +185,10 @@ class Starter:
         undo = UndoStack(self._store)
         try:
             await self._resources.finish_previous_run(container.id)
-            acquired = await self._acquirer.acquire(container, container.run, facts, undo, timer)
-            await self._run(container, acquired, undo, timer)
+            async with trio.open_nursery() as beside:
+                acquired = await self._acquirer.acquire(container, container.run, facts, undo, timer, beside)
+                monitored = await self._create(container, acquired, undo, timer)
+            await self._run(container, acquired, monitored, undo, timer)
         except BaseException as raised:
             error = _told(_single(raised))
             with trio.CancelScope(shield=True):
@@ -211,11 +213,10 @@ class Starter:
             tx.put_container(container)
         return container
 
-    async def _run(
+    async def _create(
         self, container: Container, acquired: Acquisition, undo: UndoStack, timer: StepTimer
-    ) -> None:
-        """Create under the monitor, connect who wants to attach, let the command run, tell it."""
-        run = acquired.run
+    ) -> Monitored:
+        """Have the monitor create the container, its command not yet running."""
         try:
             with timer.step("create"):
                 monitored = await self._conmon.create(acquired.request)
@@ -227,9 +228,20 @@ class Starter:
                     container.id,
                     residue=("runtime", container.id),
                 )
+                return monitored
         finally:
-            if acquired.reserved is not None:
-                acquired.reserved.close()
+            acquired.connection.close()
+
+    async def _run(
+        self,
+        container: Container,
+        acquired: Acquisition,
+        monitored: Monitored,
+        undo: UndoStack,
+        timer: StepTimer,
+    ) -> None:
+        """Connect who wants to attach, let the command run, tell it."""
+        run = acquired.run
         with timer.step("attach"):
             undo.push("attach", self._streams.abandon, container.id, residue=("none", container.id))
             await self._streams.connect_attachers(container.id, monitored)

@@ -9,13 +9,14 @@ import errno
 import socket
 import struct
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any
 
+import trio
 from pyroute2.netlink import NLM_F_REQUEST
 from pyroute2.netlink.rtnl import (
     RTM_DELADDR,
@@ -77,13 +78,18 @@ class Link:
 # --- endpoints ------------------------------------------------------------------------------------------
 
 
-async def create_veth(veth: Veth) -> None:
+async def create_veth(veth: Veth, kept: Callable[[], None] | None = None) -> None:
     """Make a namespace, and in it a configured ``eth0`` on the bridge; nothing is left where that fails.
+
+    ``kept`` is called, on the loop's thread, as soon as the namespace is there to be joined; its interface
+    follows.
 
     Raises:
         errors.System: the kernel refused a step; the text says which.
     """
-    await netns.in_own_thread(lambda: _create_veth(veth))
+    token = trio.lowlevel.current_trio_token()
+    tell = partial(token.run_sync_soon, kept) if kept is not None else None
+    await netns.in_own_thread(lambda: _create_veth(veth, tell))
 
 
 async def create_loopback_only(path: Path) -> None:
@@ -95,10 +101,12 @@ async def create_loopback_only(path: Path) -> None:
     await netns.in_own_thread(lambda: _create_loopback_only(path))
 
 
-def _create_veth(veth: Veth) -> None:
+def _create_veth(veth: Veth, tell_kept: Callable[[], None] | None) -> None:
     bridge = index_of(veth.bridge)
     with NetlinkSocket(socket.NETLINK_ROUTE) as host:
         netns.unshare_into(veth.netns)
+        if tell_kept is not None:
+            tell_kept()
         try:
             host.change([_veth_pair(veth, bridge), *([_hairpin(veth)] if veth.hairpin else [])])
             with NetlinkSocket(socket.NETLINK_ROUTE) as inside:
