@@ -68,12 +68,13 @@ class Attachment:
             if ready.get(STDIN) and stdin_watched:
                 typed = os.read(STDIN, CHUNK_BYTES)
                 stdin_open = bool(typed)
+                detached = False
                 if self._keys is not None:
                     typed, detached = self._keys.feed(typed)
-                    if detached:
-                        return False
                 self._unsent += typed
                 self._send()
+                if detached:
+                    return False
             if self._reads_stdin and not stdin_open and not self._unsent:
                 self._half_close()
 
