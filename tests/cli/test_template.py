@@ -24,6 +24,7 @@ VALUE = {
     [
         ("{{.Name}}", "web"),
         ("{{ .State.Running }}", "true"),
+        ("{{.NAME}} {{.State.RUNning}}", "web true"),
         ("{{json .State}}", '{"Running":true}'),
         ("{{.State | json}}", '{"Running":true}'),
         ("{{json .Name}}", '"web"'),
@@ -95,6 +96,7 @@ def test_bad_syntax_is_refused_before_anything_is_printed(source: str, words: st
 @pytest.mark.parametrize(
     ("source", "words"),
     [
+        ("{{.name}}", 'map has no entry for key "name"'),
         ("{{.Nope}}", 'map has no entry for key "Nope"'),
         ("{{.Name.Nope}}", "can't evaluate field Nope"),
         ("{{.Null.Nope}}", "nil value"),

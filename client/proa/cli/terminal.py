@@ -20,7 +20,7 @@ class RawTerminal:
 
     def __enter__(self) -> RawTerminal:
         self._before = termios.tcgetattr(self._fd)
-        tty.setraw(self._fd)
+        tty.setraw(self._fd, termios.TCSANOW)  # the default would throw away what was typed ahead
         return self
 
     def __exit__(

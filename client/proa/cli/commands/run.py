@@ -17,7 +17,7 @@ from proa.cli.create_body import Wanted, build
 from proa.cli.group import Command
 from proa.cli.run_flags import container_flags, switch, text
 from proa.cli.session import Session, describe, pass_session, warn
-from proa.errors import NotFound, ProaError
+from proa.errors import APIError, NotFound, ProaError
 from proa.results import Created
 
 FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
@@ -92,7 +92,10 @@ def run(
         container_id = _create(session, wanted, flags)
     except ProaError as error:
         return _failed(describe(error), exit_code_of(error))
-    return _Run(session, container_id, wanted, keys, detach_keys, sig_proxy).run()
+    try:
+        return _Run(session, container_id, wanted, keys, detach_keys, sig_proxy).run()
+    except ProaError as error:
+        return _failed(describe(error), FAILED)
 
 
 def _wanted(flags: dict[str, Any], image: str, command: tuple[str, ...]) -> Wanted:
@@ -174,12 +177,13 @@ def _cid_file(path: str | None) -> Iterator[Any]:
 
 def exit_code_of(error: ProaError) -> int:
     """127 and 126 when the daemon says that the command is missing or cannot be executed, otherwise 125."""
-    words = str(error).lower()
+    if not isinstance(error, APIError):
+        return FAILED  # a missing socket is "no such file" as well, but then nothing was run at all
+    words = error.message.lower()
     if "executable file not found" in words or "no such file or directory" in words:
-        # A missing socket says so as well, but then nothing was run at all.
-        return NOT_FOUND if hasattr(error, "status") else FAILED
+        return NOT_FOUND
     if "permission denied" in words or "is a directory" in words or "exec format error" in words:
-        return NOT_EXECUTABLE if hasattr(error, "status") else FAILED
+        return NOT_EXECUTABLE
     return FAILED
 
 

@@ -199,9 +199,7 @@ def _field(value: Any, name: str) -> Any:
         except KeyError as error:
             raise TemplateError(f"no field {name!r} here; {error.args[0]}") from None
     if isinstance(value, dict):
-        if name not in value:
-            raise TemplateError(f'map has no entry for key "{name}"')
-        found = value[name]
+        found = value[name] if name in value else value[_json_name(value, name)]
         if found is None and name in _NULL_LISTS:
             return NullList()
         if found is None and name in _NULL_MAPS:
@@ -210,6 +208,18 @@ def _field(value: Any, name: str) -> Any:
     if value is None:
         raise TemplateError(f"nil value; can't evaluate field {name}")
     raise TemplateError(f"can't evaluate field {name} in {show(value)!r}")
+
+
+def _json_name(value: dict[str, Any], name: str) -> str:
+    """The key that docker's Go types call `name`: ID for Id, APIVersion for ApiVersion, DNS for Dns.
+
+    Docker takes both the Go name and the JSON key; they differ in the case of abbreviations only.
+    """
+    folded = name.casefold()
+    alike = [key for key in value if key.casefold() == folded] if name[:1].isupper() else []
+    if len(alike) != 1:
+        raise TemplateError(f'map has no entry for key "{name}"')
+    return alike[0]
 
 
 def _items(value: Any) -> list[tuple[Any, Any]]:
