@@ -23,10 +23,13 @@ class Waiter:
 
     def result(self) -> int:
         """The container's exit code. Raises Lost when the daemon went away or could not wait."""
-        with self._answer:
-            outcome = next(self._answer.objects(), None)
+        try:
+            with self._answer:
+                outcome = next(self._answer.objects(), None)
+        except Lost:
+            outcome = None
         if outcome is None:
-            raise Lost("the connection to the daemon broke while waiting for the container")
+            raise Lost("the connection to the daemon broke while waiting for the container; it may still run")
         error = outcome.get("Error")
         if error and error.get("Message"):
             raise Lost(error["Message"])
