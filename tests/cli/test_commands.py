@@ -300,7 +300,6 @@ def test_a_short_command_imports_only_what_it_needs(daemon: Daemon) -> None:
         "msgspec",
         "trio",
         "proad",
-        "datetime",
     }
     unneeded = heavy | {"proa.cli.text.template", "proa.cli.commands.run"}
     assert loaded & unneeded == set()
