@@ -125,6 +125,7 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
         networks,
         resources,
         SeccompProfiles(),
+        conmon,
         choice.runtime,
         init_path,
     )

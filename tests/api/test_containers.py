@@ -239,14 +239,14 @@ def test_start_of_what_cannot_run(api: Api, image: str, command: list[str], code
 
 
 def test_stop(api: Api, image: str) -> None:
-    made = steps.start(api, image, "sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.05; done")
+    made = steps.start_trapping(api, image, "'exit 5' TERM")
     api("POST", f"/containers/{made}/stop").expect(204)
     assert steps.inspect(api, made)["State"]["ExitCode"] == 5
     api("POST", f"/containers/{made}/stop").expect(304)
 
 
 def test_stop_kills_what_does_not_listen(api: Api, image: str) -> None:
-    made = steps.start(api, image, "sh", "-c", "trap '' TERM; while :; do sleep 0.05; done")
+    made = steps.start_trapping(api, image, "'' TERM")
     begin = time.monotonic()
     api("POST", f"/containers/{made}/stop", t=1).expect(204)
     assert 0.9 < time.monotonic() - begin < 8
@@ -254,7 +254,7 @@ def test_stop_kills_what_does_not_listen(api: Api, image: str) -> None:
 
 
 def test_stop_with_a_signal(api: Api, image: str) -> None:
-    made = steps.start(api, image, "sh", "-c", "trap 'exit 7' USR1; while :; do sleep 0.05; done")
+    made = steps.start_trapping(api, image, "'exit 7' USR1")
     api("POST", f"/containers/{made}/stop", signal="SIGUSR1").expect(204)
     assert steps.inspect(api, made)["State"]["ExitCode"] == 7
 
@@ -275,7 +275,7 @@ def test_kill(api: Api, image: str) -> None:
 
 
 def test_kill_with_a_signal(api: Api, image: str) -> None:
-    made = steps.start(api, image, "sh", "-c", "trap 'exit 9' HUP; while :; do sleep 0.05; done")
+    made = steps.start_trapping(api, image, "'exit 9' HUP")
     api("POST", f"/containers/{made}/kill", signal="hup").expect(204)
     assert steps.wait_exit(api, made) == 9
 

@@ -90,7 +90,7 @@ def test_sockets_from_systemd_are_served(make_daemon: MakeDaemon) -> None:
 def test_a_drain_lets_requests_finish_and_ends_streams(make_daemon: MakeDaemon) -> None:
     private = make_daemon().start()
     image = private.import_busybox()
-    stubborn = steps.start(private.api, image, "sh", "-c", "trap '' TERM; while :; do sleep 0.05; done")
+    stubborn = steps.start_trapping(private.api, image, "'' TERM")
     waiting = private.api.stream("POST", f"/containers/{stubborn}/wait")
     listening = private.api.stream("GET", "/events")
     answers: list[int] = []

@@ -54,7 +54,7 @@ class Yard:
         return f"{self.parent}/{container_id}"
 
     async def start(self, request: MonitorRequest) -> Monitored:
-        monitored = await self.conmon.create(request)
+        monitored = await self.conmon.create(self.conmon.launch(request))
         await self.runtime.start(request.container_id)
         return monitored
 

@@ -31,7 +31,7 @@ def receive_all(connection: socket.socket) -> dict[int, bytes]:
 def test_a_life(yard: Yard) -> None:
     async def main() -> None:
         request = yard.request("sh", "-c", "echo out; echo err >&2; printf last; exit 7")
-        monitored = await yard.conmon.create(request)
+        monitored = await yard.conmon.create(yard.conmon.launch(request))
         assert await yard.runtime.state(request.container_id) == "created"
         assert monitored.monitor.is_alive()
         assert monitored.init.is_alive()
@@ -74,7 +74,7 @@ def test_a_command_that_cannot_run_fails_the_create(
 ) -> None:
     async def main() -> None:
         with pytest.raises(errors.StartFailed) as caught:
-            await yard.conmon.create(yard.request(*command))
+            await yard.conmon.create(yard.conmon.launch(yard.request(*command)))
         assert caught.value.exit_code == code
         assert caught.value.message.startswith("OCI runtime create failed: ")
         assert words in caught.value.message
@@ -96,7 +96,9 @@ def test_a_runtime_that_is_missing_or_dies_silently(yard: Yard, tmp_path: Path) 
             broken = find_runtime(request.runtime.name, None, yard.runtime.root)
             broken = type(broken)(broken.name, program, broken.root)
             with pytest.raises(errors.ProaError, match=words):
-                await yard.conmon.create(type(request)(**{**vars(request), "runtime": broken}))
+                await yard.conmon.create(
+                    yard.conmon.launch(type(request)(**{**vars(request), "runtime": broken}))
+                )
 
     trio.run(main)
 
@@ -106,7 +108,7 @@ def test_a_cancelled_create_leaves_nothing(yard: Yard) -> None:
         for delay_s in (0, 0.002, 0.008, 0.015, 0.03):
             request = yard.request("sleep", "60")
             with trio.move_on_after(delay_s) as scope:
-                monitored = await yard.conmon.create(request)
+                monitored = await yard.conmon.create(yard.conmon.launch(request))
                 await trio.sleep_forever()
             assert scope.cancelled_caught
             if "monitored" in locals():
@@ -126,7 +128,7 @@ def test_attached_before_the_start_nothing_is_missed(yard: Yard) -> None:
     async def main() -> None:
         for terminal in (False, True):
             request = yard.request("sh", "-c", "echo first; echo -n last", terminal=terminal)
-            monitored = await yard.conmon.create(request)
+            monitored = await yard.conmon.create(yard.conmon.launch(request))
             connection = connect_attach(monitored.attach_path)
             assert connection is not None
             await yard.runtime.start(request.container_id)
@@ -168,7 +170,7 @@ def test_the_terminals_size(yard: Yard) -> None:
     async def main() -> None:
         script = "trap 'stty size; exit 0' WINCH; echo ready; while :; do sleep 0.05; done"
         request = yard.request("sh", "-c", script, terminal=True, open_stdin=True)
-        monitored = await yard.conmon.create(request)
+        monitored = await yard.conmon.create(yard.conmon.launch(request))
         connection = connect_attach(monitored.attach_path)
         assert connection is not None
         await yard.runtime.start(request.container_id)

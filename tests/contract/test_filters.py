@@ -24,7 +24,7 @@ def test_the_second_container_gets_the_firsts_program(yard: Yard) -> None:
         spec["linux"]["seccomp"] = {**PROFILE, "x-test": name}
         filters.annotate(spec, yard.runtime, request.container_id)
         config.write_text(json.dumps(spec))
-        monitored = await yard.conmon.create(request)
+        monitored = await yard.conmon.create(yard.conmon.launch(request))
         program = yard.runtime.root / request.container_id / "seccomp.bpf"
         compiled = program.read_bytes() if program.exists() else b""
         await yard.runtime.start(request.container_id)

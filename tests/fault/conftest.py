@@ -12,6 +12,7 @@ import pytest
 from tests.support.daemon import Daemon
 
 STEPS = (
+    "monitor",
     "rootfs",
     "network",
     "links",
@@ -26,7 +27,7 @@ STEPS = (
     "start",
     "record",
 )
-UNDOS = ("run files", "rootfs", "network", "shm", "mounts", "create", "attach")
+UNDOS = ("run files", "monitor", "rootfs", "network", "shm", "mounts", "create", "attach")
 
 
 class SabotagedDaemon(Daemon):

@@ -20,7 +20,7 @@ from proad.engine.networks import Networks
 from proad.engine.resources import RunPaths, RunResources
 from proad.engine.undo import StepTimer, UndoStack
 from proad.host import filters, mounts
-from proad.host.conmon import MonitorRequest
+from proad.host.conmon import Conmon, Launched, MonitorRequest
 from proad.host.devices import block_numbers, devices_of
 from proad.host.overlay import Overlay
 from proad.host.ports import ReservedPorts
@@ -41,19 +41,19 @@ from proad.model.user import ProcessUser, resolve_user
 from proad.store.db import Store
 
 NO_LOG = "none"
+NO_PORTS = ReservedPorts("", (), ())
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """All that a run needs: the run with its places, what the monitor is told, and the ports it will hold.
+    """All that a run needs: the run with its places, and the monitor that waits to create it.
 
-    The network may still be on its way: ``connection.done`` tells. The caller closes ``connection`` when the
-    monitor has its copies of the ports.
+    The network may still be on its way.
     """
 
     run: Run
-    request: MonitorRequest
-    connection: "Connection"
+    runtime: Runtime
+    monitor: Launched
 
 
 class Connection:
@@ -61,7 +61,6 @@ class Connection:
 
     def __init__(self) -> None:
         self.endpoint: Endpoint | None = None
-        self.reserved: ReservedPorts | None = None
         self.begun = trio.Event()
         self.done = trio.Event()
 
@@ -72,11 +71,6 @@ class Connection:
     def finish(self) -> None:
         self.begun.set()
         self.done.set()
-
-    def close(self) -> None:
-        """Close the daemon's copies of the sockets that hold published ports."""
-        if self.reserved is not None:
-            self.reserved.close()
 
 
 class Acquirer:
@@ -91,6 +85,7 @@ class Acquirer:
         networks: Networks,
         resources: RunResources,
         seccomp: SeccompProfiles,
+        conmon: Conmon,
         default_runtime: Runtime,
         init_path: str,
     ) -> None:
@@ -101,6 +96,7 @@ class Acquirer:
         self._networks = networks
         self._resources = resources
         self._seccomp = seccomp
+        self._conmon = conmon
         self._default_runtime = default_runtime
         self._init_path = init_path
 
@@ -140,23 +136,21 @@ class Acquirer:
         paths.bundle.mkdir(mode=0o700)
         paths.state.mkdir(mode=0o710, exist_ok=True)
         connection = Connection()
-        try:
-            beside.start_soon(self._connect, container, run, connection, undo, timer)
-            await trio.lowlevel.checkpoint()  # the network's work is under way in its own thread from here
-            await self._prepare_files(container, run, runtime, facts, joined, linked, undo, timer)
-            await connection.begun.wait()
-            run = replace(run, endpoint=connection.endpoint)
-            if joined.network is None:
-                with timer.step("hosts"):
-                    gateway = self._networks.host_gateway
-                    write_etc_files(self._config, container, run.endpoint, linked, paths, gateway)
-            if _sets_interfaces(container.host_config):
-                await connection.done.wait()
-        except BaseException:
-            connection.close()
-            raise
-        request = self._monitor_request(container, run, runtime, paths, connection.reserved)
-        return Acquisition(run, request, connection)
+        with timer.step("monitor"), self._reserve_ports(container, run) as reserved:
+            monitor = self._conmon.launch(self._monitor_request(container, run, runtime, paths, reserved))
+            undo.push("monitor", self._conmon.withdraw, monitor, residue=("monitor", container.id))
+        beside.start_soon(self._connect, container, run, reserved, connection, undo, timer)
+        await trio.lowlevel.checkpoint()  # the network's work is under way in its own thread from here
+        await self._prepare_files(container, run, runtime, facts, joined, linked, undo, timer)
+        await connection.begun.wait()
+        run = replace(run, endpoint=connection.endpoint)
+        if joined.network is None:
+            with timer.step("hosts"):
+                gateway = self._networks.host_gateway
+                write_etc_files(self._config, container, run.endpoint, linked, paths, gateway)
+        if _sets_interfaces(container.host_config):
+            await connection.done.wait()
+        return Acquisition(run, runtime, monitor)
 
     def cgroup_of(self, container: Container) -> str:
         """The container's control group, below the parent that it asks for, else below the daemon's."""
@@ -183,8 +177,18 @@ class Acquirer:
             return ""
         return str(self._config.exec_root / "netns" / run.id)
 
+    def _reserve_ports(self, container: Container, run: Run) -> ReservedPorts:
+        """The host's ports that it publishes, held by sockets until the monitor has copies of them."""
+        return self._networks.reserve_ports(container) if _has_endpoint(container, run) else NO_PORTS
+
     async def _connect(
-        self, container: Container, run: Run, connection: Connection, undo: UndoStack, timer: StepTimer
+        self,
+        container: Container,
+        run: Run,
+        reserved: ReservedPorts,
+        connection: Connection,
+        undo: UndoStack,
+        timer: StepTimer,
     ) -> None:
         """Namespace, address and ports, where the container has a network of its own."""
         if not run.netns:
@@ -192,15 +196,14 @@ class Acquirer:
             return
         path = Path(run.netns)
         with timer.step("network"):
-            if container.host_config.network_mode == "none" or container.config.network_disabled:
-                undo.push("netns", self._networks.remove_netns, path, residue=("netns", run.netns))
-                await self._networks.loopback_only(path)
-            else:
-                connection.reserved = self._networks.reserve_ports(container)
+            if _has_endpoint(container, run):
                 endpoint = await self._networks.attach(
-                    run.id, container, netns_path=path, reserved=connection.reserved, begun=connection.begin
+                    run.id, container, netns_path=path, reserved=reserved, begun=connection.begin
                 )
                 undo.push("network", self._networks.detach, endpoint, residue=("network", run.id))
+            else:
+                undo.push("netns", self._networks.remove_netns, path, residue=("netns", run.netns))
+                await self._networks.loopback_only(path)
             connection.finish()
 
     # --- files ------------------------------------------------------------------------------------------
@@ -326,7 +329,7 @@ class Acquirer:
         run: Run,
         runtime: Runtime,
         paths: RunPaths,
-        reserved: ReservedPorts | None,
+        reserved: ReservedPorts,
     ) -> MonitorRequest:
         keeps_log = container.host_config.log_config.type != NO_LOG
         return MonitorRequest(
@@ -341,8 +344,17 @@ class Acquirer:
             # A terminal's stdin outlives its clients, so that one can detach and another attach.
             stdin_once=container.config.stdin_once and not container.config.tty,
             log_size_max=log_size_limit(container.host_config.log_config),
-            inherit_fds=reserved.fds() if reserved is not None else (),
+            inherit_fds=reserved.fds(),
         )
+
+
+def _has_endpoint(container: Container, run: Run) -> bool:
+    """Whether it gets an interface of its own on the bridge."""
+    return (
+        bool(run.netns)
+        and container.host_config.network_mode != "none"
+        and not container.config.network_disabled
+    )
 
 
 def _sets_interfaces(host_config: HostConfig) -> bool:

@@ -217,20 +217,11 @@ class Starter:
         self, container: Container, acquired: Acquisition, undo: UndoStack, timer: StepTimer
     ) -> Monitored:
         """Have the monitor create the container, its command not yet running."""
-        try:
-            with timer.step("create"):
-                monitored = await self._conmon.create(acquired.request)
-                undo.push(
-                    "create",
-                    self._discard,
-                    monitored,
-                    acquired,
-                    container.id,
-                    residue=("runtime", container.id),
-                )
-                return monitored
-        finally:
-            acquired.connection.close()
+        with timer.step("create"):
+            monitored = await self._conmon.create(acquired.monitor)
+            residue = ("runtime", container.id)
+            undo.push("create", self._discard, monitored, acquired, container.id, residue=residue)
+            return monitored
 
     async def _run(
         self,
@@ -255,7 +246,7 @@ class Starter:
         started_ns = time.time_ns()  # before the call: a short process has ended when it returns
         with timer.step("start"):
             await trio.lowlevel.checkpoint_if_cancelled()  # the last chance: the start itself may not wait
-            await acquired.request.runtime.start(container.id)
+            await acquired.runtime.start(container.id)
         # From here on the start has happened: what is left may not fail half-way, and is not cancelled.
         with timer.step("record"):
             self._record_start(container, replace(run, started_ns=started_ns, steps=timer.steps))
@@ -283,7 +274,7 @@ class Starter:
 
     async def _discard(self, monitored: Monitored, acquired: Acquisition, container_id: str) -> None:
         try:
-            await self._conmon.discard(monitored, acquired.request.runtime, container_id)
+            await self._conmon.discard(monitored, acquired.runtime, container_id)
         finally:
             monitored.close()
 

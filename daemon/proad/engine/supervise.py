@@ -121,7 +121,7 @@ class Supervisor:
         """
         if report.exit_code is not None:
             # A file's time is the kernel's last tick: for a very short run that lies before its start.
-            finished_ns = max(report.finished_ns, run.started_ns)
+            finished_ns = max(report.finished_ns, run.started_ns + 1)
             return _Ended(report.exit_code, report.oom_killed, finished_ns)
         try:
             await self._cgroups.kill(run.cgroup)

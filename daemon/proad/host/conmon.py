@@ -10,10 +10,10 @@ end, its exit code. It talks through a run's directory, whose layout is here and
         <run id>/exit             the exit code in decimal, written when all output is in the log
         <run id>/oom              exists if the kernel's out-of-memory killer was at work
 
-A start is two dialogues. ``Conmon.create`` returns when the runtime has built the container, its command not
-yet running: everything on the attach socket from then on misses nothing. Then ``Runtime.start``. The end is a
-pidfd: ``Monitored.exited`` wakes when conmon has gone and reads what it left; no exit file means it was
-killed.
+A start is three dialogues. ``Conmon.launch`` starts a monitor that waits while the bundle is made.
+``Conmon.create`` returns when the runtime has built the container, its command not yet running: everything on
+the attach socket from then on misses nothing. Then ``Runtime.start``. The end is a pidfd:
+``Monitored.exited`` wakes when conmon has gone and reads what it left; no exit file means it was killed.
 
 conmon --sync does not fork a second time, so the pid that is spawned is the monitor: our child until the
 daemon restarts, init's afterwards, and found again by pid and start time. (Verified with conmon 2.1.6; the
@@ -147,55 +147,109 @@ class Monitored:
         self._monitor_handle = self._init_handle = None
 
 
+class Launched:
+    """A monitor that waits for the word to create its container: so much is done while the bundle is made.
+
+    ``answer_fd`` is our end of its sync pipe, ``said_fd`` catches its standard error; it reads the word from
+    its start pipe, and would take that pipe's end for the word as well.
+    """
+
+    def __init__(self, request: MonitorRequest) -> None:
+        self.request = request
+        self.child: Child | None = None
+        self.answer_fd, self.sync_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.wait_fd, self._word_fd = os.pipe2(os.O_CLOEXEC)
+        self.said_fd = os.memfd_create("conmon")
+        os.set_blocking(self.sync_fd, True)
+        self._open = {self.answer_fd, self.sync_fd, self.wait_fd, self._word_fd, self.said_fd}
+
+    def taken(self) -> Child:
+        """The process, which is the caller's to deal with from now on."""
+        child = self.child
+        assert child is not None
+        self.child = None
+        return child
+
+    def give_word(self) -> None:
+        # One that has ended already left its reason on standard error, and no answer.
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._word_fd, b"\n")
+
+    def close_childs_ends(self) -> None:
+        self._close({self.sync_fd, self.wait_fd})
+
+    def close(self) -> None:
+        self._close(set(self._open))
+
+    def _close(self, descriptors: set[int]) -> None:
+        for descriptor in descriptors & self._open:
+            os.close(descriptor)
+        self._open -= descriptors
+
+
 class Conmon:
     """The program ``conmon``, by its path."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    async def create(self, request: MonitorRequest) -> Monitored:
-        """Start a monitor and have it create the container; its command does not run yet.
+    def launch(self, request: MonitorRequest) -> "Launched":
+        """Start a monitor that waits for the word to create; ``request.bundle`` need not be complete yet.
+
+        Raises:
+            errors.System: conmon cannot be executed.
+        """
+        directory = request.bundle / request.run_id
+        directory.mkdir(exist_ok=True)
+        _pidfile(request.bundle).unlink(missing_ok=True)  # of an earlier run: the pid is another's by now
+        launched = Launched(request)
+        try:
+            launched.child = spawn(
+                self._argv(request, directory),
+                env=_environment(request.bundle, launched.sync_fd, launched.wait_fd),
+                cwd=request.bundle,  # it also writes a file "oom" into its working directory
+                stderr=launched.said_fd,
+                inherit=[launched.sync_fd, launched.wait_fd, *request.inherit_fds],
+            )
+        except BaseException:
+            launched.close()
+            raise
+        launched.close_childs_ends()
+        return launched
+
+    async def create(self, launched: "Launched") -> Monitored:
+        """Have a monitor create the container; its command does not run yet.
 
         On failure and on cancellation nothing is left: monitor and container are killed, the runtime's state
         is deleted.
 
         Raises:
             errors.StartFailed: the runtime refused the container; text and exit code as Docker's.
-            errors.System: conmon cannot be executed or failed itself; the text is its own.
+            errors.System: conmon failed itself; the text is its own.
         """
-        directory = request.bundle / request.run_id
-        directory.mkdir(exist_ok=True)
-        _pidfile(request.bundle).unlink(missing_ok=True)  # of an earlier run: the pid is another's by now
-        child: Child | None = None
-        answer_fd, sync_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        said_fd = os.memfd_create("conmon")
+        request, child = launched.request, launched.taken()
         try:
-            os.set_blocking(sync_fd, True)
-            try:
-                child = spawn(
-                    self._argv(request, directory),
-                    env=_environment(request.bundle, sync_fd),
-                    cwd=request.bundle,  # it also writes a file "oom" into its working directory
-                    stderr=said_fd,
-                    inherit=[sync_fd, *request.inherit_fds],
-                )
-            finally:
-                os.close(sync_fd)
+            launched.give_word()
             with trio.move_on_after(CREATE_TIMEOUT_S):
-                answer = await _read_answer(answer_fd)
-                monitored = self._monitored(request, child, _checked(answer, request, said_fd))
+                answer = await _read_answer(launched.answer_fd)
+                monitored = self._monitored(request, child, _checked(answer, request, launched.said_fd))
                 filters.learn(request.runtime, request.container_id)
                 return monitored
             raise errors.System(f"{request.runtime.name} create did not end within {CREATE_TIMEOUT_S:g} s")
         except BaseException:
             filters.forget(request.container_id)
-            if child is not None:
-                with trio.CancelScope(shield=True):
-                    await self._undo_create(request, child, answer_fd)
+            with trio.CancelScope(shield=True):
+                await self._undo_create(request, child, launched.answer_fd)
             raise
         finally:
-            os.close(answer_fd)
-            os.close(said_fd)
+            launched.close()
+
+    async def withdraw(self, launched: "Launched") -> None:
+        """Undo of ``launch``: end a monitor that was not told to create anything."""
+        if launched.child is not None:
+            filters.forget(launched.request.container_id)
+            await end(launched.taken())
+            launched.close()
 
     def adopt(self, bundle: Path, run_id: str, monitor: ProcessId, init: ProcessId) -> Monitored:
         """Take up a monitor that an earlier daemon started; one that has gone meanwhile reports at once."""
@@ -317,8 +371,9 @@ def find_monitors(exec_root: Path) -> dict[Path, ProcessId]:
     return found
 
 
-def _environment(bundle: Path, sync_fd: int) -> dict[str, str]:
-    env = {"PATH": SEARCH_PATH, "TZ": "UTC", "_OCI_SYNCPIPE": str(sync_fd)}  # the log's times are in TZ
+def _environment(bundle: Path, sync_fd: int, wait_fd: int) -> dict[str, str]:
+    env = {"PATH": SEARCH_PATH, "TZ": "UTC"}  # the log's times are in TZ
+    env |= {"_OCI_SYNCPIPE": str(sync_fd), "_OCI_STARTPIPE": str(wait_fd)}
     if len(str(bundle)) + len(_CONSOLE_NAME) <= _SOCKET_PATH_MAX:
         env["TMPDIR"] = str(bundle)  # the console socket of a terminal; what a crash leaves goes with the run
     return env
