@@ -25,4 +25,6 @@ quietly "${pip[@]}" --require-hashes -r requirements-dev.lock ||
 
 step "Installing proa from this checkout"
 quietly "${pip[@]}" --no-deps --no-build-isolation --editable . || fail "could not install this checkout"
+# With two source roots setuptools writes an import hook, which costs each start of python 20 ms; two paths do as well.
+printf '%s\n' "$root/daemon" "$root/client" >"$(echo .venv/lib/python3.*/site-packages/__editable__.proa-*.pth)"
 printf '%s\n' "$wanted" >"$stamp"
