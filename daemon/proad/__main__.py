@@ -199,7 +199,7 @@ async def _housekeeping(engine: Engine) -> None:
         await trio.sleep(TIMER_S)
         try:
             await engine.recovery.on_timer()
-            engine.store.prune_events()
+            engine.store.tidy()
         except (errors.ProaError, OSError) as error:  # a full disk, a busy mount: next time, perhaps
             log.error("housekeeping failed", error=str(error))
 

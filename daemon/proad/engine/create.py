@@ -95,7 +95,7 @@ class Creator:
             refuse_taken_name(
                 self._store, container.name
             )  # somebody may have taken it while volumes were filled
-            with self._store.transaction() as tx:
+            with self._store.transaction(growing=True) as tx:
                 tx.put_container(container)
                 for point in container.mounts:
                     if point.type == "volume" and point.anonymous:

@@ -106,7 +106,7 @@ class ImageIntake:
                     size=layer.blob_size_bytes,
                 )
                 image = await self._keep(image, content, None, [descriptor])
-                with self._store.transaction() as tx:
+                with self._store.transaction(growing=True) as tx:
                     tx.put_image(image)
                     if reference:
                         tx.put_reference(reference.canonical, image.id)
@@ -161,7 +161,7 @@ class ImageIntake:
             now_ns = time.time_ns() if candidate.names else known.last_tagged_ns if known else 0
             image = msgspec.structs.replace(image, layer_sizes=tuple(sizes), last_tagged_ns=now_ns)
             image = await self._keep(image, candidate.config, candidate.manifest, descriptors)
-            with self._store.transaction() as tx:
+            with self._store.transaction(growing=True) as tx:
                 tx.put_image(image)
                 emit(tx, "load", image)
         return image
@@ -213,7 +213,7 @@ class ImageIntake:
                         f"renaming the old one with ID {before} to empty string\n"
                     }
                 )
-            with self._store.transaction() as tx:
+            with self._store.transaction(growing=True) as tx:
                 tx.put_reference(name.canonical, image.id)
             report({"stream": f"Loaded image: {name.familiar}\n"})
         return bool(names)

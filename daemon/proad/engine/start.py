@@ -209,7 +209,7 @@ class Starter:
             restart_count=restart_count,
             stopped_by_user=False,
         )
-        with self._store.transaction(durable=False) as tx:
+        with self._store.transaction(durable=False, growing=True) as tx:
             tx.put_container(container)
         return container
 

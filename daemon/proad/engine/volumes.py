@@ -153,7 +153,7 @@ class Volumes:
                     anonymous=is_anonymous,
                 )
                 self._make_directory(volume)
-                with self._store.transaction() as tx:
+                with self._store.transaction(growing=True) as tx:
                     tx.put_volume(volume)
                     if is_anonymous and holder:
                         tx.add_residue(RESIDUE, name)

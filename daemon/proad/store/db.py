@@ -7,19 +7,23 @@ stays on the loop.
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
+import structlog
 
 from proad.model import errors
 from proad.model.container import Container
 from proad.model.image import Image
 from proad.model.volume import Volume
 from proad.store.journal import Event, Journal
+from proad.store.reserve import Reserve
+
+log = structlog.get_logger(__name__)
 
 APPLICATION_ID = 0x70726F61  # "proa"
 
@@ -59,8 +63,9 @@ class Residue(NamedTuple):
 class Store:
     """All state of one daemon. Lives on the loop's thread."""
 
-    def __init__(self, connection: sqlite3.Connection, journal: Journal) -> None:
+    def __init__(self, connection: sqlite3.Connection, journal: Journal, reserve: Reserve) -> None:
         self._connection = connection
+        self._reserve = reserve
         self.journal = journal
         self._containers = _load(connection, "containers", "id", Container)
         self._images = _load(connection, "images", "id", Image)
@@ -74,12 +79,13 @@ class Store:
         """Canonical reference to image id."""
 
     @contextmanager
-    def transaction(self, *, durable: bool = True) -> Iterator["Transaction"]:
+    def transaction(self, *, durable: bool = True, growing: bool = False) -> Iterator["Transaction"]:
         """One state change with the events that tell it: all of it happens or none.
 
         With ``durable`` it survives a power cut; without, it survives the death of any process, which is
         enough for starts and ends: a power cut ends what runs anyhow, and the next durable change takes them
-        along.
+        along. ``growing`` is for what takes space for something new: on a full disk it fails, where all else
+        may still use the reserve.
 
         Raises:
             errors.System: the disk is full or fails; nothing was changed.
@@ -89,7 +95,7 @@ class Store:
             self._set_synchronous("FULL" if durable else "NORMAL")
             self._connection.execute("BEGIN IMMEDIATE")
             yield transaction
-            self._connection.execute("COMMIT")
+            self._commit(transaction, may_use_reserve=not growing)
         except BaseException as error:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
@@ -104,6 +110,21 @@ class Store:
             else:
                 cache[key] = record
         self.journal.publish(transaction.events)
+
+    def _commit(self, transaction: "Transaction", *, may_use_reserve: bool) -> None:
+        try:
+            self._connection.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            is_full = error.sqlite_errorcode == sqlite3.SQLITE_FULL
+            if not (is_full and may_use_reserve and self._reserve.give_up()):
+                raise
+            log.error("the disk is full: the state database lives on its reserve now")
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            self._connection.execute("BEGIN IMMEDIATE")
+            for statement, values in transaction.statements:
+                self._connection.execute(statement, values)
+            self._connection.execute("COMMIT")
 
     def _set_synchronous(self, mode: str) -> None:
         if mode != self._synchronous:
@@ -120,12 +141,13 @@ class Store:
         row = self._connection.execute("SELECT value FROM settings WHERE key = ?", (key,)).fetchone()
         return row[0] if row else None
 
-    def prune_events(self) -> None:
-        """Drop the events that are too old or too many.
+    def tidy(self) -> None:
+        """Drop the events that are too old or too many, and make the reserve again if it was used.
 
         Raises:
             errors.System: the disk is full or fails; nothing was dropped.
         """
+        self._reserve.keep()
         with self.transaction(durable=False):
             self.journal.prune()
 
@@ -141,6 +163,11 @@ class Transaction:
         self._journal = journal
         self.events: list[Event] = []
         self.changes: list[tuple[str, str, Any]] = []
+        self.statements: list[tuple[str, Sequence[Any]]] = []
+
+    def _execute(self, statement: str, values: Sequence[Any]) -> None:
+        self.statements.append((statement, values))
+        self._connection.execute(statement, values)
 
     def put_container(self, container: Container) -> None:
         self._put("containers", "id", container.id, container)
@@ -161,27 +188,25 @@ class Transaction:
         self._delete("volumes", "name", name)
 
     def put_reference(self, reference: str, image_id: str) -> None:
-        self._connection.execute(
-            "INSERT OR REPLACE INTO image_references VALUES (?, ?)", (reference, image_id)
-        )
+        self._execute("INSERT OR REPLACE INTO image_references VALUES (?, ?)", (reference, image_id))
         self.changes.append(("references", reference, image_id))
 
     def delete_reference(self, reference: str) -> None:
-        self._connection.execute("DELETE FROM image_references WHERE reference = ?", (reference,))
+        self._execute("DELETE FROM image_references WHERE reference = ?", (reference,))
         self.changes.append(("references", reference, None))
 
     def add_residue(self, kind: str, detail: str) -> None:
-        self._connection.execute("INSERT INTO residue (kind, detail) VALUES (?, ?)", (kind, detail))
+        self._execute("INSERT INTO residue (kind, detail) VALUES (?, ?)", (kind, detail))
 
     def remove_residue(self, residue: Residue) -> None:
-        self._connection.execute("DELETE FROM residue WHERE id = ?", (residue.id,))
+        self._execute("DELETE FROM residue WHERE id = ?", (residue.id,))
 
     def clear_residue(self, kind: str, detail: str) -> None:
         """It has gone after all, or is owned again."""
-        self._connection.execute("DELETE FROM residue WHERE kind = ? AND detail = ?", (kind, detail))
+        self._execute("DELETE FROM residue WHERE kind = ? AND detail = ?", (kind, detail))
 
     def put_setting(self, key: str, value: str) -> None:
-        self._connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (key, value))
+        self._execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (key, value))
 
     def emit(
         self, type: str, action: str, actor_id: str, attributes: Mapping[str, str], time_ns: int = 0
@@ -189,10 +214,10 @@ class Transaction:
         """Tell the journal; ``time_ns`` is given only where the thing happened before now (found out after a
         restart).
         """
-        self.events.append(self._journal.append(type, action, actor_id, attributes, time_ns))
+        self.events.append(self._journal.append(self._execute, type, action, actor_id, attributes, time_ns))
 
     def _put(self, table: str, key_column: str, key: str, record: msgspec.Struct) -> None:
-        self._connection.execute(
+        self._execute(
             f"INSERT INTO {table} ({key_column}, record) VALUES (?1, ?2) "
             f"ON CONFLICT ({key_column}) DO UPDATE SET record = ?2",
             (key, msgspec.json.encode(record)),
@@ -200,7 +225,7 @@ class Transaction:
         self.changes.append((table, key, record))
 
     def _delete(self, table: str, key_column: str, key: str) -> None:
-        self._connection.execute(f"DELETE FROM {table} WHERE {key_column} = ?", (key,))
+        self._execute(f"DELETE FROM {table} WHERE {key_column} = ?", (key,))
         self.changes.append((table, key, None))
 
 
@@ -210,6 +235,8 @@ def open_store(path: Path, *, events_max_count: int, events_max_age_s: int) -> S
     Raises:
         UnusableState: it is corrupt, not ours, or newer than this engine.
     """
+    reserve = Reserve(path.with_name("reserve"))
+    reserve.give_up_if_scarce()
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=True)
     try:
         _check(connection, path)
@@ -217,7 +244,8 @@ def open_store(path: Path, *, events_max_count: int, events_max_age_s: int) -> S
         connection.execute("PRAGMA synchronous = FULL")
         _migrate(connection)
         journal = Journal(connection, max_count=events_max_count, max_age_s=events_max_age_s)
-        return Store(connection, journal)
+        reserve.keep()
+        return Store(connection, journal, reserve)
     except (sqlite3.DatabaseError, msgspec.ValidationError, msgspec.DecodeError) as error:
         connection.close()
         raise UnusableState(f"the state database {path} cannot be used: {error}") from error

@@ -10,9 +10,10 @@ in memory, encoded once however many read them. Times never repeat and never run
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
+from typing import Any
 
 import msgspec
 
@@ -20,6 +21,8 @@ RECENT = 8192
 """How many events stay in memory; readers that lag further read from disk."""
 
 Matches = Callable[["Event"], bool]
+Execute = Callable[[str, Sequence[Any]], object]
+"""Runs one statement in the store's open transaction."""
 
 
 class Event(msgspec.Struct, frozen=True, dict=True):
@@ -78,12 +81,18 @@ class Journal:
         return len(self._cursors)
 
     def append(
-        self, type_: str, action: str, actor_id: str, attributes: Mapping[str, str], time_ns: int = 0
+        self,
+        execute: Execute,
+        type_: str,
+        action: str,
+        actor_id: str,
+        attributes: Mapping[str, str],
+        time_ns: int = 0,
     ) -> Event:
         """Write one event inside the store's open transaction; :meth:`publish` follows its commit."""
         at_ns = max(time_ns or time.time_ns(), self._last_time_ns + 1)
         event = Event(self._last_seq + 1, at_ns, type_, action, actor_id, dict(attributes))
-        self._connection.execute(
+        execute(
             "INSERT INTO events (seq, time_ns, type, action, actor_id, attributes) VALUES (?, ?, ?, ?, ?, ?)",
             (event.seq, at_ns, type_, action, actor_id, msgspec.json.encode(event.attributes)),
         )
