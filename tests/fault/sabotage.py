@@ -94,11 +94,11 @@ async def _fail() -> None:
 
 
 @contextmanager
-def _transaction(self: db.Store, *, durable: bool = True) -> Iterator[db.Transaction]:
+def _transaction(self: db.Store, **options: bool) -> Iterator[db.Transaction]:
     global _commits
     _commits = _commits + 1 if ORDER.exists() else 0
     number = _commits
-    with _real_transaction(self, durable=durable) as tx:
+    with _real_transaction(self, **options) as tx:
         yield tx
         _act(_ordered("before", f"commit {number}"))
     _act(_ordered("after", f"commit {number}"))

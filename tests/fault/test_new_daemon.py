@@ -166,10 +166,9 @@ def test_policies_at_boot(lasting: Daemon) -> None:
     expected_by_hand = {"no": False, "always": True, "unless-stopped": False, "on-failure": False}
     for name, wanted in expected_ran.items():
         if wanted:
-            # "Running" is true as well while it waits for its restart.
-            steps.until(lambda name=name: state_of(lasting, ran[name])["Status"] == "running")  # type: ignore[misc]
+            steps.until(lambda name=name: state_of(lasting, ran[name])["Running"])  # type: ignore[misc]
         assert actions(lasting, ran[name]) == ["create", "start", "die"] + ["start"] * wanted, name
-    steps.until(lambda: state_of(lasting, by_hand["always"])["Status"] == "running")
+    steps.until(lambda: state_of(lasting, by_hand["always"])["Running"])
     assert {name: state_of(lasting, c)["Running"] for name, c in by_hand.items()} == expected_by_hand
     assert {state_of(lasting, c)["Status"] for c in never.values()} == {"created"}
 
@@ -278,17 +277,34 @@ def test_a_second_daemon_on_the_same_state_refuses(lasting: Daemon, tmp_path: Pa
     ids=["noise", "cut", "newer", "foreign", "record"],
 )
 def test_state_that_cannot_be_used_is_refused_untouched(
-    make_daemon: MakeDaemon, spoil: Callable[[Path], object], message: str
+    stopped: Daemon, spoil: Callable[[Path], object], message: str
 ) -> None:
-    private = make_daemon().start()
-    steps.create(private.api, private.import_busybox())
-    private.stop()
-    path = private.data_root / "state.db"
+    path = stopped.data_root / "state.db"
+    usable = path.read_bytes()
     spoil(path)
-    before = path.read_bytes()
-    with pytest.raises(DaemonFailed, match=message):
-        private.start()
-    assert path.read_bytes() == before
+    spoilt = path.read_bytes()
+    try:
+        with pytest.raises(DaemonFailed, match=message):
+            stopped.start()
+        assert path.read_bytes() == spoilt
+    finally:
+        path.write_bytes(usable)
+
+
+@pytest.fixture(scope="module")
+def stopped() -> Iterator[Daemon]:
+    """A daemon that has gone properly, and left an image and a container."""
+    daemon = Daemon()
+    try:
+        daemon.start()
+        steps.create(daemon.api, daemon.import_busybox())
+        daemon.stop()
+        yield daemon
+        daemon.start()
+        (container,) = daemon.api("GET", "/containers/json", all=True).json
+        assert container["Image"] == IMAGE
+    finally:
+        close(daemon)
 
 
 def _sql(path: Path, statement: str) -> None:
