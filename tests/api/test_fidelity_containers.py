@@ -208,6 +208,12 @@ def test_who_waits_between_two_runs_hears_of_the_stop(api: Api, image: str) -> N
         assert b'"StatusCode":1' in waiting.read().replace(b" ", b"")
 
 
+def test_links_by_their_holders_name(api: Api, image: str) -> None:
+    steps.start(api, image, name="web")
+    made = steps.create(api, image, name="shop", HostConfig={"Links": ["web:store"]})
+    assert steps.inspect(api, made)["HostConfig"]["Links"] == ["/web:/shop/store"]
+
+
 # --- logs, names, prune -----------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ import msgspec
 
 from proad.model.container import Container, Status
 from proad.model.durations import format_rfc3339_ns
+from proad.model.links import parse_link
 from proad.model.mounts import MountPoint
 from proad.model.network import Endpoint
 
@@ -342,6 +343,8 @@ def host_config(container: Container, version: ApiVersion) -> Json:
             del shown[name]
     if version >= (1, 42) and not shown["KernelMemory"]:
         del shown["KernelMemory"]
+    links = map(parse_link, container.host_config.links)
+    shown["Links"] = [f"/{link.source}:/{container.name}/{link.alias}" for link in links]
     shown["NetworkMode"] = network_mode(container)
     shown["LogConfig"]["Type"] = log_driver(container)
     shown["RestartPolicy"]["Name"] = shown["RestartPolicy"]["Name"] or "no"
