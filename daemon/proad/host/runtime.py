@@ -10,6 +10,7 @@ the OCI runtime specification (https://github.com/opencontainers/runtime-spec/bl
 
 import os
 import re
+import resource
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ _KNOWN = ("crun", "runc")
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _START_TIMEOUT_S = 60.0
 _TIMEOUT_S = 30.0
+_STATUS = Path("/proc/self/status")
+_CAP_SYS_RESOURCE = 24  # linux/capability.h
 
 
 @dataclass(frozen=True)
@@ -189,12 +192,22 @@ def known_runtimes(configured: Mapping[str, str] | None) -> dict[str, Path]:
 def crun_hindrance(layout: Layout) -> str:
     """Why crun cannot work here, empty if it can.
 
-    On a hybrid host crun insists that all controllers are in v1; one left to the cgroup2 mount stops it.
+    On a hybrid host crun insists that all controllers are in v1; one left to the cgroup2 mount stops it. On
+    cgroup v2 it lifts RLIMIT_MEMLOCK to load its device filter, which takes CAP_SYS_RESOURCE.
     """
+    if layout.kind == "v2" and not _may_lift_memlock():
+        return "crun cannot load device filters here: RLIMIT_MEMLOCK is bounded and CAP_SYS_RESOURCE is not held"
     if layout.kind != "hybrid" or not layout.unified_controllers:
         return ""
     left = ", ".join(sorted(layout.unified_controllers))
     return f"crun refuses this hybrid cgroup layout while cgroup2 has controllers ({left})"
+
+
+def _may_lift_memlock() -> bool:
+    if resource.getrlimit(resource.RLIMIT_MEMLOCK)[1] == resource.RLIM_INFINITY:
+        return True
+    held = next(line for line in _STATUS.read_text().splitlines() if line.startswith("CapEff:"))
+    return bool(int(held.split()[1], 16) >> _CAP_SYS_RESOURCE & 1)
 
 
 def _program(name: str, configured: Mapping[str, str] | None) -> Path | None:
