@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from proad.host import runtime
 from proad.host.cgroup import Layout, detect_layout
 from proad.host.runtime import crun_hindrance, start_error
 from proad.model import errors
@@ -64,8 +65,12 @@ def test_layouts() -> None:
         detect_layout("22 1 8:1 / / rw - ext4 /dev/sda1 rw\n")
 
 
-def test_crun_refuses_left_over_controllers() -> None:
+def test_crun_refuses_left_over_controllers(monkeypatch: pytest.MonkeyPatch) -> None:
     left = Layout("hybrid", {}, (), Path("/x"), frozenset({"hugetlb"}))
     assert "hugetlb" in crun_hindrance(left)
     assert not crun_hindrance(Layout("hybrid", {}, (), Path("/x")))
-    assert not crun_hindrance(Layout("v2", {}, (), Path("/x"), frozenset({"memory"})))
+    v2 = Layout("v2", {}, (), Path("/x"), frozenset({"memory"}))
+    monkeypatch.setattr(runtime, "_may_lift_memlock", lambda: True)
+    assert not crun_hindrance(v2)
+    monkeypatch.setattr(runtime, "_may_lift_memlock", lambda: False)
+    assert "RLIMIT_MEMLOCK" in crun_hindrance(v2)

@@ -196,7 +196,7 @@ def crun_hindrance(layout: Layout) -> str:
     cgroup v2 it lifts RLIMIT_MEMLOCK to load its device filter, which takes CAP_SYS_RESOURCE.
     """
     if layout.kind == "v2" and not _may_lift_memlock():
-        return "crun cannot load device filters here: RLIMIT_MEMLOCK is bounded and CAP_SYS_RESOURCE is not held"
+        return "crun cannot load device filters: RLIMIT_MEMLOCK is bounded, CAP_SYS_RESOURCE not held"
     if layout.kind != "hybrid" or not layout.unified_controllers:
         return ""
     left = ", ".join(sorted(layout.unified_controllers))
