@@ -126,7 +126,7 @@ class Acquirer:
         runtime = self._runtime_of(container.host_config)
         run = replace(
             run,
-            runtime=runtime.name,
+            runtime=container.host_config.runtime or self._config.default_runtime or runtime.name,
             netns=self._own_netns(container, run),
         )
         paths = self._resources.paths(container.id)

@@ -137,11 +137,13 @@ class BlobStore:
         self.blob_path(digest).unlink(missing_ok=True)
 
     def write_index(self, manifests: list[Descriptor]) -> None:
-        """Rewrite ``index.json``: the manifests of all images, each under each of its names."""
-        self._write(
-            self._root / "index.json",
-            msgspec.json.encode({"schemaVersion": 2, "mediaType": INDEX_MEDIA_TYPE, "manifests": manifests}),
-        )
+        """Rewrite ``index.json``: the manifests of all images, each under each of its names.
+
+        It is not waited for until it is on the disk: it is made from the state, and anew whenever the daemon
+        starts.
+        """
+        index = {"schemaVersion": 2, "mediaType": INDEX_MEDIA_TYPE, "manifests": manifests}
+        self._write(self._root / "index.json", msgspec.json.encode(index), durable=False)
 
     async def settle(self) -> None:
         """Return when all that was placed survives a power cut."""
@@ -178,15 +180,16 @@ class BlobStore:
             if done.exit_code:
                 raise errors.System(f"cannot delete {', '.join(remaining)}: {done.text}")
 
-    def _write(self, path: Path, content: bytes) -> None:
-        """Write a small file so that it is there whole or not at all, power cuts included."""
+    def _write(self, path: Path, content: bytes, *, durable: bool = True) -> None:
+        """Write a small file so that it is there whole or not at all; ``durable``: power cuts included."""
         unfinished = self._tmp / f"{_PREFIX}{secrets.token_hex(8)}"
         with _told_as(f"cannot write {path}"):
             try:
                 with unfinished.open("xb") as file:
                     file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
+                    if durable:
+                        file.flush()
+                        os.fsync(file.fileno())
                 os.rename(unfinished, path)
             except BaseException:
                 unfinished.unlink(missing_ok=True)

@@ -67,6 +67,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     monitor_pid: int = 0
     monitor_start: int = 0
     runtime: str = ""
+    """The OCI runtime by the name, or path, under which it is found again."""
     started_ns: int = 0
     cgroup: str = ""
     netns: str = ""
