@@ -118,14 +118,19 @@ class RunResources:
                 del self._finishing[container_id]
 
     async def delete_runtime(self, container_id: str, run: Run) -> None:
-        """Delete the OCI runtime's state of a container, whatever state it is in, and its cgroup."""
+        """Delete the OCI runtime's state of a container whose run has ended, and its cgroup.
+
+        A process of the host's PID namespace may have stayed behind in it, and goes.
+        """
+        await self._cgroups.kill(run.cgroup)
         if run.runtime:
             runtime = find_runtime(run.runtime, self._config.runtimes, self._config.exec_root / "runtime")
-            await runtime.delete(container_id, force=True)
+            await runtime.delete_ended(container_id)
         await self._cgroups.remove(run.cgroup)
 
-    async def unmount_shm(self, container_id: str) -> None:
-        await mounts.unmount(self.paths(container_id).shm)
+    def unmount_shm(self, container_id: str) -> None:
+        """Unmount the shared memory of a shareable container; a tmpfs, so nothing waits for a disk."""
+        mounts.unmount_now(self.paths(container_id).shm)
 
     def remove_files(self, container_id: str) -> None:
         bundle = self.paths(container_id).bundle

@@ -99,6 +99,25 @@ class Runtime:
         if done.exit_code != 0 and (self.root / container_id).exists():
             raise errors.System(f"{self.name} delete {container_id}: {_said(done.text)}")
 
+    async def delete_ended(self, container_id: str) -> None:
+        """Like ``delete`` for a container without processes, whose cgroup and files the caller removes.
+
+        All that is left then is the state directory. With crun its removal is the whole of ``delete``
+        (libcrun, ``container_delete_internal``; there are no hooks), so no program is started.
+
+        Raises:
+            errors.System: the directory cannot be removed, or the runtime failed.
+        """
+        if self.name != "crun":
+            await self.delete(container_id, force=True)
+            return
+        try:
+            shutil.rmtree(self.root / container_id)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise errors.System(f"remove the state of {container_id}: {error.strerror}") from error
+
     async def state(self, container_id: str) -> str | None:
         """``creating``, ``created``, ``running``, ``paused`` or ``stopped``; None if the runtime knows none
         such.
