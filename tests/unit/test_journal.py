@@ -7,7 +7,7 @@ import pytest
 
 from proad.model import errors
 from proad.store.db import Store, open_store
-from proad.store.journal import RECENT, Cursor
+from proad.store.journal import RECENT, RECENT_BYTES, Cursor
 
 
 @pytest.fixture
@@ -122,3 +122,12 @@ def test_closing_forgets_the_reader(store: Store) -> None:
     assert store.journal.readers == 1
     cursor.close()
     assert store.journal.readers == 0
+
+
+def test_long_labels_do_not_fill_the_memory(store: Store) -> None:
+    cursor = store.journal.cursor(None, None, everything)
+    for _ in range(40):
+        with store.transaction(durable=False) as tx:
+            tx.emit("container", "start", "id", {"label": "x" * (1 << 20)})
+    assert sum(event.size_bytes for event in store.journal._recent) <= RECENT_BYTES
+    assert drain(cursor) == list(range(1, 41))

@@ -92,9 +92,9 @@ class Creator:
             mounts = tuple(replace(point, read_only_non_recursive=True) for point in mounts)
         container = replace(container, mounts=mounts)
         try:
-            refuse_taken_name(
-                self._store, container.name
-            )  # somebody may have taken it while volumes were filled
+            # While volumes were filled somebody may have taken the name, or removed the image by force.
+            refuse_taken_name(self._store, container.name)
+            self._images.resolve(container.image_id)
             with self._store.transaction(growing=True) as tx:
                 tx.put_container(container)
                 for point in container.mounts:

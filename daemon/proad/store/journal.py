@@ -10,7 +10,7 @@ in memory, encoded once however many read them. Times never repeat and never run
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -19,6 +19,8 @@ import msgspec
 
 RECENT = 8192
 """How many events stay in memory; readers that lag further read from disk."""
+RECENT_BYTES = 16 << 20
+"""What the attributes of those may take: labels can be long."""
 
 Matches = Callable[["Event"], bool]
 Execute = Callable[[str, Sequence[Any]], object]
@@ -34,6 +36,11 @@ class Event(msgspec.Struct, frozen=True, dict=True):
     action: str
     actor_id: str
     attributes: dict[str, str]
+
+    @property
+    def size_bytes(self) -> int:
+        """About what its attributes take."""
+        return sum(len(name) + len(value) for name, value in self.attributes.items())
 
     @cached_property
     def line(self) -> bytes:
@@ -65,7 +72,9 @@ class Journal:
         self.max_count = max_count
         self.max_age_s = max_age_s
         rows = connection.execute("SELECT * FROM events ORDER BY seq DESC LIMIT ?", (RECENT,)).fetchall()
-        self._recent: deque[Event] = deque(map(_event, reversed(rows)), maxlen=RECENT)
+        self._recent: deque[Event] = deque()
+        self._recent_bytes = 0
+        self._remember(map(_event, reversed(rows)))
         last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
         self._last_seq: int = last[0] if last else 0
         self._last_time_ns = self._recent[-1].time_ns if self._recent else 0
@@ -107,9 +116,17 @@ class Journal:
 
     def publish(self, events: list[Event]) -> None:
         """The transaction is committed: wake whoever waits."""
-        self._recent.extend(events)
+        self._remember(events)
         for cursor in list(self._cursors):
             cursor.wake()
+
+    def _remember(self, events: Iterable[Event]) -> None:
+        """Keep events in memory; the oldest go where they are too many or too much, never the last."""
+        for event in events:
+            self._recent.append(event)
+            self._recent_bytes += event.size_bytes
+            while len(self._recent) > RECENT or (self._recent_bytes > RECENT_BYTES and len(self._recent) > 1):
+                self._recent_bytes -= self._recent.popleft().size_bytes
 
     def cursor(
         self, since_ns: int | None, until_ns: int | None, matches: Matches, after_seq: int | None = None
