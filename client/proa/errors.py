@@ -37,6 +37,10 @@ class Lost(ProaError):
     """The connection broke before the answer was complete."""
 
 
+class HungUp(Lost):
+    """The other side closed the connection; one that was kept open perhaps before it heard us."""
+
+
 class APIError(ProaError):
     """The daemon refused or failed; `status` is the HTTP status, `message` the daemon's own words."""
 

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, Protocol
 
-from proa.errors import Lost
+from proa.errors import HungUp, Lost
 
 CHUNK_BYTES = 64 * 1024
 UPLOAD_BYTES = 256 * 1024
@@ -102,13 +102,15 @@ class Connection:
         except TimeoutError:
             raise Lost("the daemon did not answer in time") from None
         except OSError as error:
-            raise Lost(f"the connection to the daemon broke: {error.strerror or error}") from None
+            raise HungUp(f"the connection to the daemon broke: {error.strerror or error}") from None
 
     def _line(self) -> str:
         while b"\n" not in self._early:
             more = self._receive()
-            if not more or len(self._early) > MAX_LINE_BYTES:
-                raise Lost("the daemon closed the connection without an answer")
+            if not more:
+                raise HungUp("the daemon closed the connection without an answer")
+            if len(self._early) > MAX_LINE_BYTES:
+                raise Lost("the other side does not speak HTTP: its lines have no end")
             self._early += more
         line, _, self._early = self._early.partition(b"\n")
         return line.rstrip(b"\r").decode("latin-1")

@@ -13,12 +13,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeAlias
 
-from proa.errors import BadHost, Forbidden, Lost, Unreachable, api_error
+from proa.errors import BadHost, Forbidden, HungUp, Lost, Unreachable, api_error
 from proa.hosts import Host
 from proa.http1 import CHUNK_BYTES, Connection, Head, Readable, percent
 
 NEWEST_VERSION = (1, 51)
 OLDEST_VERSION = (1, 22)
+READING = ("GET", "HEAD")
+"""Methods that may be asked twice (RFC 9112, section 9.3.1)."""
+
 __all__ = ["CHUNK_BYTES", "Answer", "Body", "Hijacked", "Query", "Readable", "Transport"]
 
 Query: TypeAlias = Mapping[str, Any]
@@ -137,11 +140,17 @@ class Transport:
         return f"/v{_dotted(self.version())}{path}" + (f"?{pairs}" if pairs else "")
 
     def _plain(self, method: str, url: str, body: Body, timeout_s: float | None) -> tuple[Head, bytes]:
+        kept = self._kept
         connection = self._reusable()
         connection.sock.settimeout(timeout_s)
         try:
             head = _exchange(connection, method, url, body, {})
             content = b"".join(connection.body(head, method))
+        except HungUp:
+            self.close()
+            if connection is not kept or method not in READING:
+                raise
+            return self._plain(method, url, body, timeout_s)  # it hung up while we were writing: ask anew
         except BaseException:
             self.close()  # an answer half read cannot be told from the next one
             raise

@@ -19,6 +19,10 @@ from tests.support.rawhttp import Api
 MakeDaemon = Callable[..., Daemon]
 
 
+def past_events(api: Api) -> bytes:
+    return api("GET", "/events", since="0", until=f"{time.time():.9f}").expect(200).body
+
+
 def test_the_socket_is_for_root_and_its_group(daemon: Daemon) -> None:
     mode = daemon.socket.stat()
     assert stat.S_ISSOCK(mode.st_mode)
@@ -100,7 +104,7 @@ def test_a_drain_lets_requests_finish_and_ends_streams(make_daemon: MakeDaemon) 
 
     stopping = threading.Thread(target=stop)
     stopping.start()
-    time.sleep(0.5)
+    steps.until(lambda: b'"Action":"kill"' in past_events(private.api))
     begin = time.monotonic()
     assert private.stop() == 0
     assert time.monotonic() - begin < 12

@@ -8,6 +8,7 @@ import docker as docker_py
 import pytest
 
 from proad.model.durations import format_rfc3339_ns
+from tests.api import steps
 from tests.support.daemon import Daemon
 from tests.support.hijack import demultiplex, split_frames
 from tests.support.rawhttp import Api
@@ -136,7 +137,7 @@ def test_following_ends_with_the_container(api: Api, create: Create) -> None:
 
 def test_following_begins_at_the_tail_and_ends_at_until(api: Api, create: Create) -> None:
     container = create("echo 1; echo 2; sleep 60", wait=False)
-    time.sleep(0.3)
+    steps.until(lambda: logs(api, container)[0] == b"1\n2\n")
     began = time.monotonic()
     until = f"{time.time() + 0.5:.3f}"
     assert logs(api, container, follow=1, tail=1, until=until)[0] == b"2\n"

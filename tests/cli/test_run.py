@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -172,6 +171,8 @@ def test_without_sig_proxy_they_end_the_client_alone(daemon: Daemon, proa: Proa,
         ],
         stdout=subprocess.PIPE,
         env=environment(daemon.url),
+        # A suite that runs in the background of a shell ignores SIGINT, and what it starts inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
@@ -186,10 +187,9 @@ def test_a_shell_on_a_terminal(terminal: Terminal, image: str) -> None:
     assert shell.is_raw()
     shell.type("stty size\n")
     shell.expect("31 101")
+    shell.type("until [ \"$(stty size)\" = '40 120' ]; do sleep 0.05; done; echo re''sized\n")
     shell.resize(40, 120)
-    time.sleep(0.2)  # the resize travels by itself; there is nothing to wait on
-    shell.type("stty size\n")
-    shell.expect("40 120")
+    shell.expect("resized")
     shell.type("exit 9\n")
     assert shell.end() == 9
     assert not shell.is_raw()
