@@ -233,15 +233,19 @@ class Recovery:
         return [c.run for c in live if c.run is not None]
 
     async def _free_unowned(self) -> None:
-        """Free what bears the id of no live container; one thing that resists does not stop the others."""
+        """Free what bears the id of no live container; one thing that resists does not stop the others.
+
+        What undos had left is worked off only where nothing resisted; else its rows stay for the next time.
+        """
+        all_free = True
         residue = [item for item in self._store.residue() if item.kind != VOLUME_RESIDUE]
         for container_id in await self._found():
             async with self._locks.of(container_id):
-                if not self._is_live(container_id):
+                if not self._is_live(container_id) and not self._resources.is_finishing(container_id):
                     log.warning("freeing what was left behind", container=container_id)
-                    await self._free_container(container_id)
+                    all_free &= await self._free_container(container_id)
         await self._networks.recover(self._live_endpoints)
-        if residue:
+        if residue and all_free:
             with self._store.transaction() as tx:
                 for item in residue:
                     tx.remove_residue(item)
@@ -263,8 +267,12 @@ class Recovery:
             return False
         return self._cgroups.exists(cgroup)
 
-    async def _free_container(self, container_id: str) -> None:
-        """Kill and free all that bears this id, which shall not live; the caller holds its lock."""
+    async def _free_container(self, container_id: str) -> bool:
+        """Kill and free all that bears this id, which shall not live; returns whether nothing resisted.
+
+        The caller holds its lock.
+        """
+        all_free = True
         bundle = self._resources.paths(container_id).bundle
         steps = (
             ("monitor", self._kill_monitor),
@@ -279,6 +287,8 @@ class Recovery:
                 log.error(
                     "cannot free what was left behind", container=container_id, piece=name, error=str(error)
                 )
+                all_free = False
+        return all_free
 
     async def _kill_monitor(self, container_id: str, bundle: Path) -> None:
         monitor = find_monitors(self._config.exec_root).get(bundle)

@@ -1,8 +1,10 @@
 """Trio-flavoured. The start of a container: ordered steps under its own lock, each undone if a later one
 fails.
 
-    refuse -> adapt -> check -> intent on disk -> [ rootfs | network ] -> links, working directory,
-    environment, IPC, mounts, spec -> create -> attachers -> start -> running on disk, event ``start``
+    refuse -> adapt -> check -> intent on disk -> monitor launched
+        -> rootfs, links, working directory, environment, IPC, mounts, spec, hosts -> create
+        |  network: its namespace before hosts, its interface beside create
+    -> attachers -> start -> running on disk, event ``start``
 
 Failure and cancellation at any point run the undos last-in-first-out, shielded; the container ends as it was
 or ``exited``, with the error's text, an exit code and event ``die``.

@@ -22,11 +22,6 @@ class SeccompProfiles:
         numbers = re.match(r"(\d+)\.(\d+)", system.release)
         self._kernel = (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
 
-    @property
-    def has_default(self) -> bool:
-        """Whether the default profile is on this host; without it containers run unfiltered."""
-        return self._default is not None
-
     def for_container(self, host_config: HostConfig, held: frozenset[str]) -> dict[str, Any] | None:
         """The filter, None for none. ``held`` are the daemon's own capabilities.
 

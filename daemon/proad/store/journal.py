@@ -81,10 +81,6 @@ class Journal:
         self._cursors: set[Cursor] = set()
 
     @property
-    def last_seq(self) -> int:
-        return self._last_seq
-
-    @property
     def readers(self) -> int:
         """How many cursors are open."""
         return len(self._cursors)
