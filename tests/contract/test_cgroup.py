@@ -35,12 +35,34 @@ def test_freeze_thaw_count_kill_remove(yard: Yard) -> None:
         await cgroups.remove(cgroup)
         assert not any(directory.exists() for directory in cgroups.directories(cgroup))
         # All of it again: what is gone is fine.
+        assert cgroups.remove_empty(cgroup)
         await cgroups.kill(cgroup)
         await cgroups.remove(cgroup)
         assert not cgroups.is_frozen(cgroup)
         assert cgroups.oom_kills(cgroup) == cgroups.memory_bytes(cgroup) == cgroups.pid_count(cgroup) == 0
         with pytest.raises(errors.System):
             cgroups.thaw(cgroup)
+
+    trio.run(main)
+
+
+def test_only_an_empty_group_is_removed_at_once(yard: Yard) -> None:
+    async def main() -> None:
+        cgroups = yard.cgroups
+        request = yard.request("sleep", "60")
+        monitored = await yard.start(request)
+        cgroup = yard.cgroup(request.container_id)
+        assert not cgroups.remove_empty(cgroup)
+        assert monitored.init.pid in cgroups.processes(cgroup)
+        await cgroups.kill(cgroup)
+        await monitored.exited()
+        monitored.close()
+        nested = [d / "nested" for d in cgroups.directories(cgroup) if d.is_dir()]
+        for directory in nested:
+            directory.mkdir()
+        assert not cgroups.remove_empty(cgroup)
+        await cgroups.remove(cgroup)
+        assert cgroups.remove_empty(cgroup)
 
     trio.run(main)
 

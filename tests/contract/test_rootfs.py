@@ -13,7 +13,7 @@ import trio
 from proad.host import mounts
 from proad.host.diskusage import measure_tree, measure_tree_now
 from proad.host.rootfs import MAX_TEXT_BYTES, Rootfs
-from proad.host.trees import copy_tree, empty_tree, open_directory, remove_tree
+from proad.host.trees import copy_tree, empty_tree, open_directory, remove_own, remove_tree
 from proad.model import errors
 from tests.strictness import skip_for_lack_of
 
@@ -292,3 +292,14 @@ def test_a_tree_that_changes_while_it_is_removed(tmp_path: Path) -> None:
 
 def test_measuring_off_the_loop(root: Path) -> None:
     assert trio.run(measure_tree, root).files == 1
+
+
+def test_our_own_small_trees_are_removed_by_name(tmp_path: Path) -> None:
+    tree = tmp_path / "run"
+    (tree / "deep" / "deeper").mkdir(parents=True)
+    (tree / "deep" / "file").write_text("x")
+    (tree / "link").symlink_to(tmp_path)
+    remove_own(tree)
+    assert not tree.exists()
+    assert tmp_path.exists()
+    remove_own(tree)  # nothing there is fine

@@ -2,6 +2,7 @@
 container.
 """
 
+import os
 from pathlib import Path
 
 from proad.config import Config
@@ -57,14 +58,27 @@ def write_etc_files(
         options=asked.dns_options or config.dns_options,
         shares_host_network=shares_host_network,
     )
-    paths.hostname.write_text(hostname_text(container.config.hostname))
-    paths.hosts.write_text(hosts)
-    paths.resolv_conf.write_text(resolv_conf)
+    _write(paths.hostname, hostname_text(container.config.hostname))
+    _write(paths.hosts, hosts)
+    _write(paths.resolv_conf, resolv_conf)
 
 
 def _host_resolv_conf() -> str:
     text = _read(RESOLV_CONF)
     return _read(RESOLVED_RESOLV_CONF) if uses_resolved_stub(text) else text
+
+
+def _write(path: Path, text: str) -> None:
+    """In place: a run that another container joined has the file mounted. A file object would cost more than
+    the writing.
+    """
+    data = text.encode(errors="surrogateescape")
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+    finally:
+        os.close(descriptor)
 
 
 def _read(path: Path) -> str:

@@ -13,7 +13,7 @@ already is fine.
     run files  bundle, pidfile, exit file, sockets          after, likewise
 """
 
-import shutil
+from functools import lru_cache, partial
 from pathlib import Path
 
 import structlog
@@ -27,6 +27,7 @@ from proad.host import mounts
 from proad.host.cgroup import Cgroups
 from proad.host.overlay import Overlay
 from proad.host.runtime import find_runtime
+from proad.host.trees import remove_own
 from proad.model.container import Container, Run
 from proad.store.db import Store
 
@@ -67,9 +68,10 @@ class RunResources:
         self._cgroups = cgroups
         self._nursery = nursery
         self._finishing: dict[str, trio.Event] = {}
+        self._paths = lru_cache(maxsize=1024)(partial(RunPaths, config))  # a start asks a dozen times
 
     def paths(self, container_id: str) -> RunPaths:
-        return RunPaths(self._config, container_id)
+        return self._paths(container_id)
 
     async def release(self, container: Container, run: Run) -> None:
         """Give back what must be free before ``die`` is told; what fails is logged and left to recovery."""
@@ -122,17 +124,18 @@ class RunResources:
 
         A process of the host's PID namespace may have stayed behind in it, and goes.
         """
-        await self._cgroups.kill(run.cgroup)
+        removed = self._cgroups.remove_empty(run.cgroup)
+        if not removed:
+            await self._cgroups.kill(run.cgroup)
         if run.runtime:
             runtime = find_runtime(run.runtime, self._config.runtimes, self._config.exec_root / "runtime")
             await runtime.delete_ended(container_id)
-        await self._cgroups.remove(run.cgroup)
+        if not removed:
+            await self._cgroups.remove(run.cgroup)
 
     def unmount_shm(self, container_id: str) -> None:
         """Unmount the shared memory of a shareable container; a tmpfs, so nothing waits for a disk."""
         mounts.unmount_now(self.paths(container_id).shm)
 
     def remove_files(self, container_id: str) -> None:
-        bundle = self.paths(container_id).bundle
-        if bundle.exists():
-            shutil.rmtree(bundle)
+        remove_own(self.paths(container_id).bundle)

@@ -199,6 +199,21 @@ class Cgroups:
                 continue
             raise errors.System(f"cgroup {directory} cannot be removed: it is busy")
 
+    def remove_empty(self, cgroup: str) -> bool:
+        """Remove the group if nothing is in it, as most that ended leave theirs; False if any is left.
+
+        Raises:
+            errors.System: the path is not below the root.
+        """
+        for directory in self.directories(cgroup):
+            try:
+                os.rmdir(directory)
+            except FileNotFoundError:
+                continue
+            except OSError:  # processes or groups in it, or worse: the thorough ways find out and tell
+                return False
+        return True
+
     async def prepay_migration(self) -> None:
         """Have the kernel do now the wait that moving a process into another group will cost soon.
 

@@ -38,9 +38,15 @@ class HostFactsReader:
         status = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
         self._capabilities = capabilities.from_mask(int(status["CapEff"], 16))
         self._seccomp = "Seccomp" in status
-        self._apparmor = _says_yes(Path("/sys/module/apparmor/parameters/enabled"))
+        self._apparmor = _says_yes("/sys/module/apparmor/parameters/enabled")
         self._memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         self._throttle_paths = tuple(sorted(map(str, _CPUS.glob("cpu[0-9]*/thermal_throttle"))))
+        self._interesting = [
+            (name, f"{layout.controllers[controller]}/{name}")
+            for controller, names in INTERESTING_FILES.items()
+            if controller in layout.controllers
+            for name in names
+        ]
         self._hard_limits = {} if "CAP_SYS_RESOURCE" in self._capabilities else _hard_limits()
 
     @property
@@ -55,19 +61,19 @@ class HostFactsReader:
             files=self._present_files(),
             cpu_count=os.cpu_count() or 1,
             memory_bytes=self._memory_bytes,
-            cpus_online=_line(Path("/sys/devices/system/cpu/online"), "0"),
-            mems_online=_line(Path("/sys/devices/system/node/online"), "0"),
+            cpus_online=_line("/sys/devices/system/cpu/online", "0"),
+            mems_online=_line("/sys/devices/system/node/online", "0"),
             capabilities=self._capabilities,
             seccomp=self._seccomp,
             apparmor=self._apparmor,
-            cgroup_namespaces=Path("/proc/self/ns/cgroup").exists(),
-            ipv4_forwarding=_line(Path("/proc/sys/net/ipv4/ip_forward"), "0") == "1",
+            cgroup_namespaces=os.path.exists("/proc/self/ns/cgroup"),
+            ipv4_forwarding=_line("/proc/sys/net/ipv4/ip_forward", "0") == "1",
             runtimes=self._runtimes,
             default_runtime=self._default_runtime,
             missing_devices=_missing_devices(host_config),
             more_masked_paths=self._throttle_paths,
             hard_limits=self._hard_limits,
-            oom_score_adj=int(_line(Path("/proc/self/oom_score_adj"), "0")),
+            oom_score_adj=int(_line("/proc/self/oom_score_adj", "0")),
         )
 
     def _present_files(self) -> frozenset[str]:
@@ -77,13 +83,7 @@ class HostFactsReader:
             children = (entry for entry in os.scandir(self._layout.unified) if entry.is_dir())
             swap = any(os.path.exists(f"{entry.path}/memory.swap.max") for entry in children)
             return frozenset({"memory.swap.max"} if swap else ())
-        return frozenset(
-            name
-            for controller, names in INTERESTING_FILES.items()
-            if (root := self._layout.controllers.get(controller)) is not None
-            for name in names
-            if os.path.exists(f"{root}/{name}")
-        )
+        return frozenset(name for name, path in self._interesting if os.path.exists(path))
 
 
 def _missing_devices(host_config: HostConfig) -> frozenset[str]:
@@ -104,12 +104,16 @@ def _hard_limits() -> dict[str, int]:
     return {name: resource.getrlimit(number)[1] for name, number in _RLIMITS.items()}
 
 
-def _says_yes(path: Path) -> bool:
+def _says_yes(path: str) -> bool:
     return _line(path, "N") == "Y"
 
 
-def _line(path: Path, missing: str) -> str:
+def _line(path: str, missing: str) -> str:
     try:
-        return path.read_text().strip()
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return missing
+    try:
+        return os.read(descriptor, 4096).decode().strip()
+    finally:
+        os.close(descriptor)

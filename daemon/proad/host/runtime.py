@@ -22,6 +22,7 @@ import msgspec
 from proad.host.cgroup import Layout
 from proad.host.process import Completed, run
 from proad.host.sealed import sealed
+from proad.host.trees import remove_own
 from proad.model import errors
 
 _KNOWN = ("crun", "runc")
@@ -112,9 +113,7 @@ class Runtime:
             await self.delete(container_id, force=True)
             return
         try:
-            shutil.rmtree(self.root / container_id)
-        except FileNotFoundError:
-            return
+            remove_own(self.root / container_id)
         except OSError as error:
             raise errors.System(f"remove the state of {container_id}: {error.strerror}") from error
 

@@ -6,6 +6,7 @@ name, never through a symlink and never into another mount, and holds two descri
 is. All functions block: call them in a worker thread (``trio.to_thread``).
 """
 
+import contextlib
 import errno
 import os
 import stat
@@ -140,6 +141,25 @@ def remove_tree(path: Path) -> None:
         raise errors.System(f"unable to remove {path}: {error.strerror}") from error
 
 
+def remove_own(path: str | Path) -> None:
+    """Delete a small tree that only we write to, by name. Nothing there is no error.
+
+    Raises:
+        OSError: something could not be deleted.
+    """
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    remove_own(entry.path)
+                    continue
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(entry.path)
+        os.rmdir(path)
+    except FileNotFoundError:
+        return
+
+
 def empty_tree(root: int) -> None:
     """Delete all content of an open directory, but not the directory.
 
@@ -160,6 +180,8 @@ def _empty(root: int) -> str | None:
             obstacle = obstacle or kept
             if names:
                 name = names.pop()
+                if _remove_empty(name, cursor.directory):
+                    continue
                 try:
                     cursor.down(name)
                 except FileNotFoundError:
@@ -180,6 +202,15 @@ def _empty(root: int) -> str | None:
                 continue
             except OSError as error:
                 obstacle = obstacle or f"{cursor.path}/{name}: {error.strerror}".lstrip("/")
+
+
+def _remove_empty(name: str, directory: int) -> bool:
+    """Remove a child directory that has no content, as most do. False: let the walk tell why not."""
+    try:
+        os.rmdir(name, dir_fd=directory)
+    except OSError:
+        return False
+    return True
 
 
 def _unlink_files(directory: int) -> tuple[list[str], str | None]:
