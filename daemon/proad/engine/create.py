@@ -95,7 +95,7 @@ class Creator:
             # While volumes were filled somebody may have taken the name, or removed the image by force.
             refuse_taken_name(self._store, container.name)
             self._images.resolve(container.image_id)
-            with self._store.transaction(growing=True) as tx:
+            with self._store.transaction(durable=False, growing=True) as tx:
                 tx.put_container(container)
                 for point in container.mounts:
                     if point.type == "volume" and point.anonymous:
@@ -106,6 +106,7 @@ class Creator:
                 await self._mounting.unregister(container)
             raise
         self._mounting.settle(container.id)
+        await self._store.flush()
         return Created(container.id, [*request.warnings, *warnings])
 
     def _check_host(self, asked: HostConfig) -> tuple[HostConfig, list[str]]:

@@ -62,7 +62,7 @@ class Disposer:
                 tx.put_container(replace(container.with_status(Status.DEAD), error=message))
             self._waiters.removed(container.id, WaitResult(container.exit_code, message))
             raise errors.System(f"container {container.id}: {message}") from error
-        with self._store.transaction() as tx:
+        with self._store.transaction(durable=False) as tx:
             tx.delete_container(container.id)
             tx.emit("container", "destroy", container.id, event_attributes(container))
         self._streams.run_ended(container.id)  # clients may be attached to what never started
@@ -70,6 +70,7 @@ class Disposer:
             await self._volumes.remove_anonymous(container)
         # No error: the removal went well. Why a start failed before it is the start's to tell.
         self._waiters.removed(container.id, WaitResult(container.exit_code))
+        await self._store.flush()
 
     async def _remove_files(self, container_id: str) -> None:
         await self._resources.finish_previous_run(container_id)
