@@ -1,6 +1,7 @@
 """Trio-flavoured. The front door: arguments -> Config, logging, loop, wiring, recover, serve, drain."""
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -100,6 +101,7 @@ async def _run(config: Config, given: dict[str, Any]) -> int:
             async with _serving(engine.roles, config) as addresses:
                 nursery.start_soon(keep_watchdog_fed)
                 nursery.start_soon(_housekeeping, engine)
+                gc.freeze()  # what is loaded now stays: walking it later would stop the loop for 40 ms
                 log.info("ready", addresses=addresses, pid=os.getpid(), version=proad.__version__)
                 notify("READY=1")
                 await _until_told_to_stop(engine, config, given)
