@@ -16,6 +16,10 @@ locate_dockerd() {
         "on Debian: apt-get install --no-install-recommends docker.io (and stop the service that it starts)"
 }
 
+memory_directory() {
+    if [ "$(stat -fc %T /run)" = tmpfs ]; then echo /run; else echo /dev/shm; fi
+}
+
 # The pid of the dockerd of a directory, only if it is that one and not another process that got its number.
 running_pid() {
     local pid
@@ -37,7 +41,9 @@ start() {
     ip link show "$bridge" >/dev/null 2>&1 || ip link add "$bridge" type bridge
     ip address show dev "$bridge" | grep -qF "$subnet" || ip address add "$subnet" dev "$bridge"
     ip link set "$bridge" up
-    dockerd --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/docker.pid" \
+    # An exec root belongs in memory, as /run is wherever systemd runs.
+    [ -e "$dir/exec" ] || ln -s "$(mktemp -d "$(memory_directory)/proa-peer.XXXXXX")" "$dir/exec"
+    dockerd --data-root "$dir/data" --exec-root "$(realpath "$dir/exec")" --pidfile "$dir/docker.pid" \
         --host "unix://$dir/docker.sock" --bridge "$bridge" --config-file "$dir/none.json" \
         --log-level warn </dev/null >"$dir/dockerd.log" 2>&1 &
     local pid=$! tries
@@ -67,10 +73,14 @@ stop() {
     fi
     ip link del "$bridge" 2>/dev/null || true
     remove_chains "$dir"
-    awk -v under="$dir/" 'index($5, under) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r mount_point; do
-        umount "$mount_point" || umount -l "$mount_point"
+    local exec_root
+    exec_root=$(realpath "$dir/exec")
+    for under in "$dir" "$exec_root"; do
+        awk -v under="$under/" 'index($5, under) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r mount_point; do
+            umount "$mount_point" || umount -l "$mount_point"
+        done
     done
-    rm -rf "$dir"
+    rm -rf "$exec_root" "$dir"
 }
 
 # dockerd leaves its chains behind; put the packet filter back as it was found.

@@ -72,14 +72,14 @@ def busybox_tar() -> bytes:
 class Proad:
     """A proad with a state of its own, that can be killed and started again."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, exec_root: Path) -> None:
         self.directory = directory
         self.socket = str(directory / "proa.sock")
         self.process: subprocess.Popen[bytes] | None = None
         self._flags: dict[str, Any] = {
             "host": [f"unix://{self.socket}"],
             "data_root": str(directory / "data"),
-            "exec_root": str(directory / "exec"),
+            "exec_root": str(exec_root),
         }
 
     @property
@@ -137,11 +137,18 @@ class Proad:
                 Path(directory).rmdir()
 
 
+def _memory_directory() -> str:
+    """Where exec roots belong: in memory, as ``/run`` is wherever systemd runs."""
+    kind = subprocess.run(["stat", "-fc", "%T", "/run"], capture_output=True, text=True, check=True).stdout
+    return "/run" if kind.strip() == "tmpfs" else "/dev/shm"
+
+
 @contextmanager
 def private_proad() -> Iterator[Engine]:
     """Yield a running proad whose every trace is removed at the end."""
     directory = Path(tempfile.mkdtemp(prefix="proa-bench."))
-    proad = Proad(directory)
+    exec_root = Path(tempfile.mkdtemp(prefix="proa-bench.", dir=_memory_directory()))
+    proad = Proad(directory, exec_root)
     try:
         proad.start()
         assert proad.process is not None
@@ -158,6 +165,7 @@ def private_proad() -> Iterator[Engine]:
     finally:
         proad.stop()
         proad.remove_traces()
+        shutil.rmtree(exec_root)
         shutil.rmtree(directory)
 
 
