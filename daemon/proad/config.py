@@ -19,6 +19,8 @@ from typing import Any
 DEFAULT_CONFIG_FILE = Path("/etc/proa/proad.toml")
 DEFAULT_DATA_ROOT = Path("/var/lib/proa")
 DEFAULT_EXEC_ROOT = Path("/run/proa")
+NO_BRIDGE = "none"
+"""The value of ``--bridge`` that means that there shall be no default bridge."""
 
 
 class ConfigError(Exception):
@@ -68,6 +70,15 @@ class Config:
     insecure_tcp: bool = False
     stop_containers_on_exit: bool = False
 
+    @property
+    def has_bridge(self) -> bool:
+        return self.bridge != NO_BRIDGE
+
+    @property
+    def own_bridge(self) -> str:
+        """What the bridge is called where nothing is said of it."""
+        return f"proa{_instance_tag(self.exec_root) or '0'}"
+
 
 RELOADABLE = frozenset(
     {
@@ -108,7 +119,12 @@ def make_parser() -> argparse.ArgumentParser:
         help=f"TOML configuration file (default {DEFAULT_CONFIG_FILE}, if there)",
     )
     add("-G", "--group", metavar="NAME", help="group that owns the socket (default proa)")
-    add("-b", "--bridge", metavar="NAME", help="name of the default bridge")
+    add(
+        "-b",
+        "--bridge",
+        metavar="NAME",
+        help="name of the default bridge; none: there is no such network",
+    )
     add("--bip", metavar="CIDR", help="address of the default bridge, such as 172.30.0.1/16")
     add(
         "--default-address-pool",
@@ -216,6 +232,8 @@ def _build(values: dict[str, Any], path: Path | None) -> Config:
         raise ConfigError(f"--bridge {bridge!r} is not an interface name")
     bip = values.pop("bip", "")
     if bip:
+        if bridge == NO_BRIDGE:
+            raise ConfigError(f"--bip {bip}: with --bridge none there is no bridge to have an address")
         ipaddress.IPv4Interface(bip)
     cgroup_parent = values.pop("cgroup_parent", f"/proa{'-' + tag if tag else ''}")
     if not re.fullmatch(

@@ -153,10 +153,10 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     roles = Roles(
         config=config,
         containers=Containers(config, store, locks, waiters, images, overlay, cgroups, facts),
-        creator=Creator(store, images, mounting, facts, cgroups, nursery),
+        creator=Creator(store, images, mounting, networks, facts, cgroups, nursery),
         starter=starter,
         control=control,
-        remover=Remover(store, locks, control, disposer, overlay),
+        remover=Remover(store, locks, control, disposer, resources, overlay),
         streams=streams,
         images=images,
         volumes=volumes,

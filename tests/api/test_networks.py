@@ -2,6 +2,7 @@
 
 import socket
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -147,3 +148,41 @@ def test_a_container_knows_its_name_its_host_and_its_servers(api: Api, image: st
     assert f"{attached['Gateway']}\tup" in hosts
     with open(settings["ResolvConfPath"]) as file:
         assert file.read() == "nameserver 192.0.2.53\nsearch lan\n"
+
+
+# --- a mode that names its network by id ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [64, 12])
+@pytest.mark.parametrize("name", ["bridge", "host", "none"])
+def test_a_network_mode_by_id_is_that_network(api: Api, image: str, name: str, length: int) -> None:
+    mode = inspect(api, name)["Id"][:length]
+    body = {"HostConfig": {"NetworkMode": mode}, "NetworkingConfig": {"EndpointsConfig": {mode: {}}}}
+    made = steps.start(api, image, **body)
+    shown = steps.inspect(api, made)
+    assert shown["HostConfig"]["NetworkMode"] == name
+    assert list(shown["NetworkSettings"]["Networks"]) == [name]
+    assert made in inspect(api, name)["Containers"]
+    own = Path(f"/proc/{shown['State']['Pid']}/ns/net").readlink()
+    assert (own == Path("/proc/self/ns/net").readlink()) == (name == "host")
+
+
+def test_what_contradicts_a_mode_contradicts_it_by_id_as_well(api: Api, image: str) -> None:
+    mode = inspect(api, "host")["Id"]
+    body = {"Image": image, "HostConfig": {"NetworkMode": mode, "Sysctls": {"net.ipv4.ip_forward": "1"}}}
+    said = api("POST", "/containers/create", json_body=body).expect(400).message
+    assert said == 'sysctl "net.ipv4.ip_forward" not allowed in host network namespace'
+
+
+def test_a_network_cannot_be_given_twice(api: Api, image: str) -> None:
+    twice = {"bridge": {}, inspect(api, "bridge")["Id"]: {}}
+    body = {"Image": image, "NetworkingConfig": {"EndpointsConfig": twice}}
+    said = api("POST", "/containers/create", json_body=body).expect(400).message
+    assert said == "EndpointsConfig: network bridge is given more than once"
+
+
+def test_a_network_that_is_not_there_is_missed_at_the_start(api: Api, image: str) -> None:
+    made = steps.create(api, image, HostConfig={"NetworkMode": "nowhere"})
+    refused = api("POST", f"/containers/{made}/start").expect(404)
+    assert refused.message == "network nowhere not found"
+    assert steps.status(api, made) == "created"

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from proad.config import Config, load
+from proad.config import NO_BRIDGE, Config, load
 from tests.support.images import BUSYBOX, busybox_tar
 from tests.support.rawhttp import Api
 
@@ -47,9 +47,10 @@ class Daemon:
         return f"unix://{self.socket}"
 
     def argv(self) -> list[str]:
+        address = [] if NO_BRIDGE in self.arguments else ["--bip", self.bip]
         return [
             sys.executable, "-m", "proad", "--host", self.url, "--data-root", str(self.data_root),
-            "--exec-root", str(self.exec_root), "--bip", self.bip, "--log-format", "json", *self.arguments,
+            "--exec-root", str(self.exec_root), *address, "--log-format", "json", *self.arguments,
         ]  # fmt: skip
 
     # --- life ---------------------------------------------------------------------------------------------

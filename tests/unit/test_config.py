@@ -33,6 +33,13 @@ def test_a_second_daemon_needs_three_flags_and_shares_nothing() -> None:
     assert len(first.bridge) <= 15
 
 
+def test_without_a_default_bridge_its_usual_name_is_still_known() -> None:
+    assert parse().has_bridge
+    config = parse("--bridge", "none")
+    assert not config.has_bridge
+    assert config.own_bridge == parse().bridge
+
+
 def test_flags_go_over_the_file(tmp_path: Path) -> None:
     text = 'log-level = "debug"\nmtu = 1400\nhost = ["unix:///x"]\n[add-runtime]\nmine = "/usr/bin/mine"\n'
     config = from_file(tmp_path, text, "--mtu", "9000")
@@ -69,6 +76,7 @@ def test_a_file_that_was_asked_for_must_exist(tmp_path: Path) -> None:
         (["--host", "tcp://127.0.0.1:x", "--insecure-tcp"], "expected tcp"),
         (["--bip", "300.1.1.1/24"], "300"),
         (["--bridge", "a" * 16], "not an interface name"),
+        (["--bridge", "none", "--bip", "10.0.0.1/24"], "--bip 10.0.0.1/24: with --bridge none"),
         (["--mtu", "1"], "out of range"),
         (["--cgroup-parent", "/a/../b"], "not a cgroup path"),
         (["--default-address-pool", "base=10.0.0.0/8,size=4"], "between 8 and 29"),

@@ -10,6 +10,8 @@ from proad.model.etcfiles import (
     resolv_text,
     split_extra_host,
     uses_resolved_stub,
+    with_host_at,
+    without_host,
 )
 
 
@@ -30,6 +32,27 @@ def test_hosts_has_localhost_extras_links_and_the_containers_own_names() -> None
         "172.17.0.2\tweb.example.com web",
     ]
     assert hosts_text(address="172.17.0.2", hostname="a.b.c").endswith("172.17.0.2\ta.b.c a\n")
+
+
+LINKED = hosts_text(
+    address="172.17.0.2",
+    hostname="db",
+    extra=[("10.0.0.9", ("dba",))],
+    links=[("172.17.0.3", ("db", "0123456789ab", "mysql")), ("172.17.0.3", ("db.b", "mysql"))],
+)
+
+
+def test_a_linked_container_moves_and_nothing_else_does() -> None:
+    text = LINKED + "9.9.9.9 mine db\n#172.17.0.3\tdb\n"
+    moved = with_host_at(text, "172.17.0.2", name="db", address="172.17.0.7")
+    assert moved == text.replace("172.17.0.3\tdb 0", "172.17.0.7\tdb 0")
+    assert with_host_at(text, "172.17.0.2", name="d", address="172.17.0.7") == text
+
+
+def test_a_linked_container_goes_and_nothing_else_does() -> None:
+    gone = without_host(LINKED, "172.17.0.2", name="db")
+    assert gone == LINKED.replace("172.17.0.3\tdb 0123456789ab mysql\n", "")
+    assert without_host(LINKED, "172.17.0.2", name="db.b") == LINKED.replace("172.17.0.3\tdb.b mysql\n", "")
 
 
 def test_hosts_of_a_container_without_an_address_has_no_name_of_its_own() -> None:

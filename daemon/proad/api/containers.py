@@ -34,19 +34,19 @@ def routes() -> list[web.RouteDef]:
         web.get("/containers/json", get_containers),
         web.post("/containers/create", post_create),
         web.post("/containers/prune", post_prune),
-        web.get("/containers/{name}/json", get_container),
-        web.get("/containers/{name}/top", get_top),
-        web.post("/containers/{name}/start", post_start),
-        web.post("/containers/{name}/stop", post_stop),
-        web.post("/containers/{name}/restart", post_restart),
-        web.post("/containers/{name}/kill", post_kill),
-        web.post("/containers/{name}/pause", post_pause),
-        web.post("/containers/{name}/unpause", post_unpause),
-        web.post("/containers/{name}/wait", post_wait),
-        web.post("/containers/{name}/rename", post_rename),
-        web.post("/containers/{name}/update", post_update),
-        web.post("/containers/{name}/resize", post_resize),
-        web.delete("/containers/{name}", delete_container),
+        web.get("/containers/{name:.+}/json", get_container),
+        web.get("/containers/{name:.+}/top", get_top),
+        web.post("/containers/{name:.+}/start", post_start),
+        web.post("/containers/{name:.+}/stop", post_stop),
+        web.post("/containers/{name:.+}/restart", post_restart),
+        web.post("/containers/{name:.+}/kill", post_kill),
+        web.post("/containers/{name:.+}/pause", post_pause),
+        web.post("/containers/{name:.+}/unpause", post_unpause),
+        web.post("/containers/{name:.+}/wait", post_wait),
+        web.post("/containers/{name:.+}/rename", post_rename),
+        web.post("/containers/{name:.+}/update", post_update),
+        web.post("/containers/{name:.+}/resize", post_resize),
+        web.delete("/containers/{name:.+}", delete_container),
     ]
 
 
@@ -109,7 +109,7 @@ async def get_container(request: web.Request) -> web.StreamResponse:
     with_sizes = params.boolean(request.query, "size")
     container = roles.containers.find(ref)
     sizes = await call(request, roles.containers.sizes, container.id) if with_sizes else None
-    place = wire.Place(roles.config.data_root, roles.networks.ids())
+    place = wire.Place(roles.config.data_root, roles.networks.ids(), roles.containers.name_of)
     return json_response(wire.inspect(container, place, request[VERSION], sizes))
 
 
@@ -265,15 +265,13 @@ async def post_resize(request: web.Request) -> web.StreamResponse:
 
 
 async def delete_container(request: web.Request) -> web.StreamResponse:
-    query = request.query
-    await call(
-        request,
-        roles_of(request).remover.remove,
-        request.match_info["name"],
-        force=params.boolean(query, "force"),
-        volumes=params.boolean(query, "v"),
-        link=params.boolean(query, "link"),
-    )
+    """Remove a container or, with ``link``, a link: ``holder/alias``."""
+    query, remover, ref = request.query, roles_of(request).remover, request.match_info["name"]
+    force, volumes = params.boolean(query, "force"), params.boolean(query, "v")
+    if params.boolean(query, "link"):
+        await call(request, remover.remove_link, ref)
+    else:
+        await call(request, remover.remove, ref, force=force, volumes=volumes)
     return _no_content()
 
 

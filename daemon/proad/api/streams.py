@@ -29,9 +29,9 @@ WEBSOCKET_CHOICE_SINCE = (1, 42)
 
 def routes() -> list[web.RouteDef]:
     return [
-        web.post("/containers/{name}/attach", post_attach),
-        web.get("/containers/{name}/attach/ws", get_attach_websocket),
-        web.get("/containers/{name}/logs", get_logs),
+        web.post("/containers/{name:.+}/attach", post_attach),
+        web.get("/containers/{name:.+}/attach/ws", get_attach_websocket),
+        web.get("/containers/{name:.+}/logs", get_logs),
     ]
 
 

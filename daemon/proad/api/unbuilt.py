@@ -8,19 +8,19 @@ from proad.model import errors
 
 _NOT_BUILT: dict[str, tuple[tuple[str, str], ...]] = {
     "running commands in containers (exec)": (
-        ("POST", "/containers/{name}/exec"),
+        ("POST", "/containers/{name:.+}/exec"),
         ("POST", "/exec/{id}/start"),
         ("POST", "/exec/{id}/resize"),
         ("GET", "/exec/{id}/json"),
     ),
     "copying files to and from containers": (
-        ("HEAD", "/containers/{name}/archive"),
-        ("GET", "/containers/{name}/archive"),
-        ("PUT", "/containers/{name}/archive"),
-        ("GET", "/containers/{name}/changes"),
-        ("GET", "/containers/{name}/export"),
+        ("HEAD", "/containers/{name:.+}/archive"),
+        ("GET", "/containers/{name:.+}/archive"),
+        ("PUT", "/containers/{name:.+}/archive"),
+        ("GET", "/containers/{name:.+}/changes"),
+        ("GET", "/containers/{name:.+}/export"),
     ),
-    "container statistics": (("GET", "/containers/{name}/stats"),),
+    "container statistics": (("GET", "/containers/{name:.+}/stats"),),
     "committing containers": (("POST", "/commit"),),
     "building images": (
         ("POST", "/build"),

@@ -5,7 +5,7 @@ rest is built here. Lists and maps that are empty go out as ``[]`` and ``{}``, w
 can walk.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ import msgspec
 
 from proad.model.container import Container, Status
 from proad.model.durations import format_rfc3339_ns
-from proad.model.links import parse_link
 from proad.model.mounts import MountPoint
 from proad.model.network import Endpoint
 
@@ -34,10 +33,13 @@ _HOST_CONFIG_OMITTED_WHEN_EMPTY = ("Annotations", "Init", "Mounts", "StorageOpt"
 
 @dataclass(frozen=True)
 class Place:
-    """What a container's JSON says of this daemon: where files lie, and the ids of its networks by name."""
+    """What a container's JSON says of this daemon: where files lie, the ids of its networks by name, and
+    what containers are called.
+    """
 
     data_root: Path
     network_ids: Mapping[str, str] = field(default_factory=dict)
+    name_of: Callable[[str], str | None] = lambda container_id: None
 
 
 # --- state ------------------------------------------------------------------------------------------------
@@ -306,7 +308,7 @@ def inspect(
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": None,
-        "HostConfig": host_config(container, version),
+        "HostConfig": {**host_config(container, version), "Links": links(container, place)},
         "GraphDriver": {"Name": STORAGE_DRIVER, "Data": _graph_driver_data(container, directory, place)},
         "Mounts": mounts(container),
         "Config": config(container),
@@ -343,12 +345,17 @@ def host_config(container: Container, version: ApiVersion) -> Json:
             del shown[name]
     if version >= (1, 42) and not shown["KernelMemory"]:
         del shown["KernelMemory"]
-    links = map(parse_link, container.host_config.links)
-    shown["Links"] = [f"/{link.source}:/{container.name}/{link.alias}" for link in links]
     shown["NetworkMode"] = network_mode(container)
     shown["LogConfig"]["Type"] = log_driver(container)
     shown["RestartPolicy"]["Name"] = shown["RestartPolicy"]["Name"] or "no"
     return shown
+
+
+def links(container: Container, place: Place) -> list[str]:
+    """``HostConfig.Links``: which others it knows, and by which names of its own, ``/db:/web/store``."""
+    return [
+        f"/{place.name_of(link.id) or link.name}:/{container.name}/{link.alias}" for link in container.links
+    ]
 
 
 def timeline(container: Container) -> Json | None:

@@ -14,9 +14,10 @@ from msgspec.structs import replace
 
 from proad.config import Config
 from proad.engine.etc import write_etc_files
-from proad.engine.joining import Joined, find_joined, find_linked, linked_environment, live_run
+from proad.engine.joining import Joined, find_joined, live_run
+from proad.engine.links import find_linked, linked_environment
 from proad.engine.mounting import Mounting
-from proad.engine.networks import Networks
+from proad.engine.networks import BRIDGE_NAMES, Networks
 from proad.engine.resources import RunPaths, RunResources
 from proad.engine.undo import StepTimer, UndoStack
 from proad.host import filters, mounts
@@ -122,7 +123,7 @@ class Acquirer:
         """
         self._check_network(container)
         joined = find_joined(self._store, container)
-        linked = find_linked(self._store, container)
+        linked = find_linked(self._store, container) if self._networks.connects(container) else []
         runtime = self._runtime_of(container.host_config)
         run = replace(
             run,
@@ -136,7 +137,7 @@ class Acquirer:
         paths.bundle.mkdir(mode=0o700)
         paths.state.mkdir(mode=0o710, exist_ok=True)
         connection = Connection()
-        with timer.step("monitor"), self._reserve_ports(container, run) as reserved:
+        with timer.step("monitor"), self._reserve_ports(container) as reserved:
             monitor = self._conmon.launch(self._monitor_request(container, run, runtime, paths, reserved))
             undo.push("monitor", self._conmon.withdraw, monitor, residue=("monitor", container.id))
         beside.start_soon(self._connect, container, run, reserved, connection, undo, timer)
@@ -165,9 +166,12 @@ class Acquirer:
     # --- network ----------------------------------------------------------------------------------------
 
     def _check_network(self, container: Container) -> None:
-        """Every network that is named must exist; looked at as late as Docker does: it may come and go."""
+        """Every network that is named must exist; looked at as late as Docker does: it may come and go.
+
+        A daemon without the default bridge gives the containers that are meant for it a loopback only.
+        """
         for name in (container.host_config.network_mode, *container.networks):
-            if name not in ("", "default") and not name.startswith("container:"):
+            if name not in BRIDGE_NAMES and not name.startswith("container:"):
                 self._networks.find(name)
 
     def _own_netns(self, container: Container, run: Run) -> str:
@@ -177,9 +181,9 @@ class Acquirer:
             return ""
         return str(self._config.exec_root / "netns" / run.id)
 
-    def _reserve_ports(self, container: Container, run: Run) -> ReservedPorts:
+    def _reserve_ports(self, container: Container) -> ReservedPorts:
         """The host's ports that it publishes, held by sockets until the monitor has copies of them."""
-        return self._networks.reserve_ports(container) if _has_endpoint(container, run) else NO_PORTS
+        return self._networks.reserve_ports(container) if self._networks.connects(container) else NO_PORTS
 
     async def _connect(
         self,
@@ -196,7 +200,7 @@ class Acquirer:
             return
         path = Path(run.netns)
         with timer.step("network"):
-            if _has_endpoint(container, run):
+            if self._networks.connects(container):
                 endpoint = await self._networks.attach(
                     run.id, container, netns_path=path, reserved=reserved, begun=connection.begin
                 )
@@ -346,15 +350,6 @@ class Acquirer:
             log_size_max=log_size_limit(container.host_config.log_config),
             inherit_fds=reserved.fds(),
         )
-
-
-def _has_endpoint(container: Container, run: Run) -> bool:
-    """Whether it gets an interface of its own on the bridge."""
-    return (
-        bool(run.netns)
-        and container.host_config.network_mode != "none"
-        and not container.config.network_disabled
-    )
 
 
 def _sets_interfaces(host_config: HostConfig) -> bool:

@@ -18,12 +18,19 @@ log = structlog.get_logger(__name__)
 
 
 class Bridge:
-    """The bridge that the configuration names; ``gateway`` is its address once it is open."""
+    """The bridge that the configuration names; ``gateway`` is its address once it is open.
+
+    Where the configuration wants none, it is the one that an earlier daemon here may have made.
+    """
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._name = config.bridge
+        self._name = config.bridge if config.has_bridge else config.own_bridge
         self._gateway: IPv4Interface | None = None
+
+    @property
+    def name(self) -> str:
+        return self._name
 
     @property
     def gateway(self) -> IPv4Interface:
@@ -58,6 +65,17 @@ class Bridge:
             gateway = self._adopt(link, former)
         self._gateway = gateway
         self._set_up_host()
+
+    def remove(self) -> None:
+        """Delete it, as a daemon does that shall have none; one that is not there is no error.
+
+        Raises:
+            errors.System: the kernel refused.
+        """
+        link = netlink.find_link(self._name)
+        if link is not None and link.kind == "bridge":
+            netlink.delete_links([self._name])
+            log.info("bridge removed", bridge=self._name)
 
     def _adopt(self, link: netlink.Link, former: Iterable[IPv4Interface]) -> IPv4Interface:
         present = link.addresses[0] if link.addresses else None

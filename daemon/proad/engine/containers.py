@@ -90,17 +90,16 @@ class Containers:
 
     def link_names(self) -> dict[str, tuple[str, ...]]:
         """By container id, what links of others call it: ``/web/db``. Most have none and are left out."""
-        linking = [c for c in self._store.containers.values() if c.host_config.links]
-        by_name = {c.name: c for c in self._store.containers.values()} if linking else {}
         names: dict[str, tuple[str, ...]] = {}
-        for consumer in linking:
-            for link in consumer.host_config.links:
-                source, _, alias = link.partition(":")
-                found = by_name.get(source.removeprefix("/")) or self._store.containers.get(source)
-                if found is not None:
-                    shown = f"/{consumer.name}/{alias.rpartition('/')[2] or found.name}"
-                    names[found.id] = (*names.get(found.id, ()), shown)
+        for holder in self._store.containers.values():
+            for link in holder.links:
+                names[link.id] = (*names.get(link.id, ()), f"/{holder.name}/{link.alias}")
         return names
+
+    def name_of(self, container_id: str) -> str | None:
+        """What the container of that very id is called; None where there is none."""
+        container = self._store.containers.get(container_id)
+        return container.name if container is not None else None
 
     async def wait(self, ref: str, condition: str) -> Waiter:
         """Begin to wait; the waiter has its result when the condition is met, which may be at once.

@@ -14,8 +14,10 @@ from msgspec.structs import replace
 
 from proad.engine.containers import refuse_taken_name
 from proad.engine.images import Images
+from proad.engine.links import make_links
 from proad.engine.lookup import event_attributes, find_container, named
 from proad.engine.mounting import Mounting
+from proad.engine.networks import Networks
 from proad.engine.volumes import RESIDUE as VOLUME_RESIDUE
 from proad.host.cgroup import Cgroups
 from proad.host.hostfacts import HostFactsReader
@@ -25,8 +27,9 @@ from proad.model.createrequest import CreateRequest
 from proad.model.hostcheck import check_against_host, privilege_warnings
 from proad.model.hostconfig import ContainerConfig, HostConfig
 from proad.model.image import merge_config
-from proad.model.links import parse_link
 from proad.model.names import check_name, generate_name
+from proad.model.network import EndpointSettings
+from proad.model.requestcheck import check_request
 from proad.store.db import Store
 
 log = structlog.get_logger(__name__)
@@ -48,6 +51,7 @@ class Creator:
         store: Store,
         images: Images,
         mounting: Mounting,
+        networks: Networks,
         facts: HostFactsReader,
         cgroups: Cgroups,
         nursery: trio.Nursery,
@@ -55,6 +59,7 @@ class Creator:
         self._store = store
         self._images = images
         self._mounting = mounting
+        self._networks = networks
         self._facts = facts
         self._cgroups = cgroups
         self._nursery = nursery
@@ -70,12 +75,12 @@ class Creator:
         """
         self._nursery.start_soon(self._cgroups.prepay_migration)  # most are started right after
         image = self._images.resolve(request.config.image)
+        request = self._with_names_of_networks(request)
         host_config, warnings = self._check_host(request.host_config)
         config = merge_config(image.config, request.config)
         if not config.entrypoint and not config.cmd:
             raise errors.InvalidParameter("no command specified")
         container_id = secrets.token_hex(32)
-        self._check_links(host_config)
         container = Container(
             id=container_id,
             name=self._choose_name(name),
@@ -86,11 +91,14 @@ class Creator:
             config=_with_hostname(config, host_config, container_id),
             host_config=host_config,
             networks=request.networks,
+            links=make_links(self._store, host_config),
         )
         mounts = await self._mounting.register(container, lambda ref: find_container(self._store, ref))
         if request.is_read_only_flat:
             mounts = tuple(replace(point, read_only_non_recursive=True) for point in mounts)
         container = replace(container, mounts=mounts)
+        if self._networks.withholds_ports(container):
+            warnings.append("Published ports are discarded: this daemon has no default bridge network")
         try:
             # While volumes were filled somebody may have taken the name, or removed the image by force.
             refuse_taken_name(self._store, container.name)
@@ -109,6 +117,29 @@ class Creator:
         await self._store.flush()
         return Created(container.id, [*request.warnings, *warnings])
 
+    def _with_names_of_networks(self, request: CreateRequest) -> CreateRequest:
+        """Networks may be named by id, too; from here on they go by name, as the predefined ones are known.
+
+        One that is not there stays as it is: it may be by the time of the start.
+
+        Raises:
+            errors.InvalidParameter: now that the mode is known, something contradicts it.
+        """
+        name_of = self._networks.name_of
+        mode = name_of(request.host_config.network_mode)
+        networks: dict[str, EndpointSettings] = {}
+        for ref, wish in request.networks.items():
+            if (name := name_of(ref)) in networks:
+                raise errors.InvalidParameter(f"EndpointsConfig: network {name} is given more than once")
+            networks[name] = wish
+        if mode == request.host_config.network_mode and networks.keys() == request.networks.keys():
+            return request
+        request = replace(
+            request, host_config=replace(request.host_config, network_mode=mode), networks=networks
+        )
+        check_request(request.config, request.host_config, request.networks)
+        return request
+
     def _check_host(self, asked: HostConfig) -> tuple[HostConfig, list[str]]:
         facts = self._facts.read(asked)
         host_config, warnings = check_against_host(asked, facts)
@@ -123,16 +154,6 @@ class Creator:
             refuse_taken_name(self._store, chosen)
             return chosen
         return generate_name(lambda candidate: named(self._store, candidate) is not None, self._random)
-
-    def _check_links(self, host_config: HostConfig) -> None:
-        """Links name containers that exist; those of host networking mean nothing and are refused."""
-        for link in map(parse_link, host_config.links):
-            try:
-                find_container(self._store, link.source)
-            except errors.NotFound as error:
-                raise errors.InvalidParameter(
-                    f"could not get container for {link.source}: {error.message}"
-                ) from error
 
 
 def _with_hostname(config: ContainerConfig, host_config: HostConfig, container_id: str) -> ContainerConfig:

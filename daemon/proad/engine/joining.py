@@ -1,13 +1,10 @@
-"""Trio-flavoured. Other containers that a container leans on: namespaces that it joins, legacy links that it
-has.
-"""
+"""Trio-flavoured. Other containers whose namespaces a container joins."""
 
 from dataclasses import dataclass
 
 from proad.engine.lookup import find_container
 from proad.model import errors
 from proad.model.container import Container, Run
-from proad.model.links import LinkedContainer, link_environment, parse_link
 from proad.store.db import Store
 
 PREFIX = "container:"
@@ -54,36 +51,3 @@ def _find(store: Store, mode: str, kind: str) -> Container | None:
     if not other.status.has_process:
         raise errors.Conflict(f"cannot join {kind} namespace of a non running container: {other.id}")
     return other
-
-
-def find_linked(store: Store, container: Container) -> list[LinkedContainer]:
-    """What the container's legacy links show it of others, as they are now.
-
-    Raises:
-        errors.InvalidParameter: a linked container does not run, or is not on the default bridge.
-    """
-    return [_linked(store, container, link) for link in container.host_config.links]
-
-
-def linked_environment(container: Container, linked: list[LinkedContainer]) -> list[str]:
-    return [variable for peer in linked for variable in link_environment(container.name, peer)]
-
-
-def _linked(store: Store, container: Container, text: str) -> LinkedContainer:
-    link = parse_link(text)
-    peer = find_container(store, link.source)
-    if not peer.status.has_process or peer.run is None:
-        raise errors.InvalidParameter(
-            f"Cannot link to a non running container: /{peer.name} AS /{container.name}/{link.alias}"
-        )
-    if peer.run.endpoint is None:
-        raise errors.InvalidParameter(f"Cannot link to /{peer.name}: it is not on the default bridge network")
-    ports = {*peer.config.exposed_ports, *peer.host_config.port_bindings}
-    return LinkedContainer(
-        alias=link.alias,
-        name=peer.name,
-        hostname=peer.config.hostname,
-        address=peer.run.endpoint.address,
-        ports=tuple(sorted(ports)),
-        env=peer.config.env,
-    )

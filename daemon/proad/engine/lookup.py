@@ -2,11 +2,12 @@
 
 from proad.model import errors
 from proad.model.container import Container
+from proad.model.links import Link
 from proad.store.db import Store
 
 
 def find_container(store: Store, ref: str) -> Container:
-    """Find by full id, by name, then by unique id prefix, as Docker does.
+    """Find by full id, by name, by link (``holder/alias``), then by unique id prefix, as Docker does.
 
     Raises:
         errors.NotFound: nothing bears that name.
@@ -17,12 +18,22 @@ def find_container(store: Store, ref: str) -> Container:
     name = ref.removeprefix("/")
     if container := named(store, name):
         return container
+    if (linked := find_link(store, name)) and (target := store.containers.get(linked[1].id)):
+        return target
     matches = [c for c in store.containers.values() if ref and c.id.startswith(ref)]
     if len(matches) > 1:
         raise errors.InvalidParameter(f"multiple IDs found with provided prefix: {ref}")
     if not matches:
         raise errors.NotFound(f"No such container: {ref}")
     return matches[0]
+
+
+def find_link(store: Store, path: str) -> tuple[Container, Link] | None:
+    """The link that ``holder/alias`` (no leading slash) names, and its holder; None if there is none."""
+    name, slash, alias = path.partition("/")
+    holder = named(store, name) if slash else None
+    links = (link for link in holder.links if link.alias == alias) if holder else iter(())
+    return next(((holder, link) for link in links if holder), None)
 
 
 def named(store: Store, name: str) -> Container | None:

@@ -43,6 +43,8 @@ from proad.model.network import (
 from proad.store.db import Store
 
 SWEEP_AFTER_S = 0.5
+BRIDGE_NAMES = frozenset({"", "default", "bridge"})
+"""Network modes that mean the default bridge."""
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +58,7 @@ class Networks:
         self._firewall = firewall
         self._nursery = nursery
         self._bridge = Bridge(config)
+        self._has_former_bridge = not config.has_bridge
         self._reserver = PortReserver(config.port_range)
         self._directory = config.exec_root / "netns"
         self._networks: dict[str, Network] = {}
@@ -66,19 +69,41 @@ class Networks:
     async def open(self) -> None:
         """Make the bridge and the firewall's table be there, or adopt them; nothing that lives is disturbed.
 
+        Without a default bridge, those of an earlier daemon stay for as long as containers live on them.
+
         Raises:
             errors.ProaError: this host has no room for the bridge, or the kernel refused.
         """
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o711)
-        self._bridge.open(former=self._recorded_gateways())
-        self._firewall.open(self._bridge.subnet)
-        self._last_address = self._bridge.gateway.ip
+        if self._config.has_bridge:
+            self._bridge.open(former=self._recorded_gateways())
+            self._firewall.open(self._bridge.subnet)
+            self._last_address = self._bridge.gateway.ip
+        else:
+            self._firewall.read()
         self._networks = {network.name: network for network in self._predefined()}
 
     @property
     def host_gateway(self) -> str:
-        """The address at which containers of the default bridge reach their host."""
-        return str(self._bridge.gateway.ip)
+        """The address at which containers of the default bridge reach their host; empty without one."""
+        return str(self._bridge.gateway.ip) if self._config.has_bridge else ""
+
+    def connects(self, container: Container) -> bool:
+        """Whether its runs get an interface of their own: on the default bridge, if there is one."""
+        return (
+            self._config.has_bridge
+            and container.host_config.network_mode in BRIDGE_NAMES
+            and not container.config.network_disabled
+        )
+
+    def withholds_ports(self, container: Container) -> bool:
+        """Whether it publishes ports on a default bridge that there is not."""
+        asked = container.host_config
+        return (
+            not self._config.has_bridge
+            and asked.network_mode in BRIDGE_NAMES
+            and bool(asked.port_bindings or asked.publish_all_ports)
+        )
 
     # --- endpoints --------------------------------------------------------------------------------------
 
@@ -188,7 +213,7 @@ class Networks:
         return netlink.Veth(
             netns=Path(endpoint.netns),
             host_interface=endpoint.host_interface,
-            bridge=self._config.bridge,
+            bridge=self._bridge.name,
             mtu=self._config.mtu,
             mac_address=endpoint.mac_address,
             address=IPv4Interface(f"{endpoint.address}/{endpoint.prefix_length}"),
@@ -248,18 +273,19 @@ class Networks:
             errors.System: the kernel refused a step.
         """
         kept = netns.kept(self._directory)
-        ports = await trio.to_thread.run_sync(netlink.ports_of, self._config.bridge)
+        ports = await trio.to_thread.run_sync(netlink.ports_of, self._bridge.name)
         runs = list(live())
         names = {interface_name(run.id) for run in runs}
         for interface in self._endpoints.keys() - names:
             log.warning("freeing an endpoint that no container has", interface=interface)
             del self._endpoints[interface]
-        self._firewall.open(self._bridge.subnet)
+        if self._config.has_bridge:
+            self._firewall.open(self._bridge.subnet)
         removed, added = self._firewall.reconcile(self._wanted())
         for path in kept - {self._directory / run.id for run in runs}:
             netns.remove(path)
         left = {port for port in ports if is_interface_name(port)} - names - self._lingering.keys()
-        lost = self._endpoints.keys() - ports
+        lost = self._endpoints.keys() - ports if self._config.has_bridge else set()
         await trio.to_thread.run_sync(self._mend, left, lost)
         if removed or added or left or lost:
             log.info(
@@ -270,15 +296,24 @@ class Networks:
                 rejoined=sorted(lost),
             )
 
+        if self._has_former_bridge and not self._endpoints:
+            self._firewall.delete()
+            await trio.to_thread.run_sync(self._bridge.remove)
+            self._has_former_bridge = False
+
     def _mend(self, left: set[str], lost: set[str]) -> None:
         netlink.delete_links(left)
-        netlink.join_bridge(lost, self._config.bridge)
+        if lost:
+            netlink.join_bridge(lost, self._bridge.name)
 
     def _wanted(self) -> Published:
         wanted = {}
         for endpoint in self._endpoints.values():
             wanted.update(published_of(endpoint.address, endpoint.ports))
-        return wanted
+        if self._config.has_bridge:
+            return wanted
+        # What somebody has deleted of the former bridge's table has no table to go back to.
+        return {source: wanted[source] for source in wanted.keys() & self._firewall.published.keys()}
 
     # --- reading ----------------------------------------------------------------------------------------
 
@@ -308,6 +343,13 @@ class Networks:
             raise errors.NotFound(f"network {ref} not found")
         return found[0]
 
+    def name_of(self, ref: str) -> str:
+        """Return the name of the network that ``ref`` means, ``ref`` itself where that is not one."""
+        try:
+            return self.find(ref).name
+        except (errors.NotFound, errors.InvalidParameter):
+            return ref
+
     def members(self, network: Network) -> Iterator[tuple[Container, Endpoint | None]]:
         """Yield the containers that run on a network; those of ``host`` and ``none`` have no endpoint."""
         for container in self._store.containers.values():
@@ -325,15 +367,21 @@ class Networks:
 
     def _predefined(self) -> Iterator[Network]:
         now_ns = time.time_ns()
+        if self._config.has_bridge:
+            yield self._default_bridge(now_ns)
+        yield Network(id=self._id_of("host"), name="host", driver="host", created_ns=now_ns)
+        yield Network(id=self._id_of("none"), name="none", driver="null", created_ns=now_ns)
+
+    def _default_bridge(self, now_ns: int) -> Network:
         options = {
             "com.docker.network.bridge.default_bridge": "true",
             "com.docker.network.bridge.enable_icc": "true",
             "com.docker.network.bridge.enable_ip_masquerade": "true",
             "com.docker.network.bridge.host_binding_ipv4": "0.0.0.0",
-            "com.docker.network.bridge.name": self._config.bridge,
+            "com.docker.network.bridge.name": self._bridge.name,
             "com.docker.network.driver.mtu": str(self._config.mtu),
         }
-        yield Network(
+        return Network(
             id=self._id_of("bridge"),
             name="bridge",
             driver="bridge",
@@ -342,8 +390,6 @@ class Networks:
             gateway=str(self._bridge.gateway.ip),
             options=options,
         )
-        yield Network(id=self._id_of("host"), name="host", driver="host", created_ns=now_ns)
-        yield Network(id=self._id_of("none"), name="none", driver="null", created_ns=now_ns)
 
     def _id_of(self, name: str) -> str:
         """The same for every daemon on this state, so that records of endpoints stay right."""

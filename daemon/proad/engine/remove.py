@@ -1,14 +1,17 @@
-"""Trio-flavoured. The verbs remove and prune."""
+"""Trio-flavoured. The verbs remove, of containers and of links, and prune."""
 
 from dataclasses import dataclass
 
 import structlog
+from msgspec.structs import replace
 
 from proad.engine.control import Control
 from proad.engine.dispose import Disposer
+from proad.engine.links import forget_linked
 from proad.engine.listing import Filters, prune_predicate
 from proad.engine.locks import Locks
-from proad.engine.lookup import find_container
+from proad.engine.lookup import find_container, find_link
+from proad.engine.resources import RunResources
 from proad.host.overlay import Overlay
 from proad.model import errors
 from proad.model.container import Container, Status
@@ -31,15 +34,22 @@ class Remover:
     """Removes containers because somebody asked for it."""
 
     def __init__(
-        self, store: Store, locks: Locks, control: Control, disposer: Disposer, overlay: Overlay
+        self,
+        store: Store,
+        locks: Locks,
+        control: Control,
+        disposer: Disposer,
+        resources: RunResources,
+        overlay: Overlay,
     ) -> None:
         self._store = store
         self._locks = locks
         self._control = control
         self._disposer = disposer
+        self._resources = resources
         self._overlay = overlay
 
-    async def remove(self, ref: str, *, force: bool, volumes: bool, link: bool) -> None:
+    async def remove(self, ref: str, *, force: bool, volumes: bool) -> None:
         """Remove a container; ``force`` kills it first, ``volumes`` takes its anonymous volumes along.
 
         Raises:
@@ -48,10 +58,6 @@ class Remover:
             errors.System: something of it could not be removed; it stays, ``dead``.
         """
         container = find_container(self._store, ref)
-        if link:
-            raise errors.NotImplemented(
-                "link: links are part of a container here and cannot be removed by themselves"
-            )
         if force and container.status.has_process:
             try:
                 await self._control.kill(container.id, "KILL")
@@ -65,6 +71,28 @@ class Remover:
                 raise errors.NotFound(f"No such container: {ref}")
             _refuse_removal(current, force=force)
             await self._disposer.dispose_locked(current, volumes=volumes)
+
+    async def remove_link(self, path: str) -> None:
+        """Remove the link called ``holder/alias``, and nothing of the container that it leads to.
+
+        It goes from the hosts file of a holder that runs; what is in the environment of its processes stays.
+
+        Raises:
+            errors.NotFound: there is no such link, nor a container.
+            errors.Conflict: a container's own name.
+        """
+        path = path.removeprefix("/")
+        if (found := find_link(self._store, path)) is None:
+            find_container(self._store, path)
+            raise errors.Conflict("Conflict, cannot remove the default link name of the container")
+        async with self._locks.of(found[0].id):
+            if (found := find_link(self._store, path)) is None:
+                raise errors.NotFound(f"No such container: {path}")
+            holder, link = found
+            kept = tuple(other for other in holder.links if other != link)
+            with self._store.transaction() as tx:
+                tx.put_container(replace(holder, links=kept))
+            forget_linked(holder, link, self._resources.hosts_of)
 
     async def prune(self, filters: Filters) -> PruneReport:
         """Remove all stopped containers that ``filters`` mean.

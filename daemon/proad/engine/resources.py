@@ -73,6 +73,10 @@ class RunResources:
     def paths(self, container_id: str) -> RunPaths:
         return self._paths(container_id)
 
+    def hosts_of(self, container_id: str) -> Path:
+        """Where a container's hosts file is; it is mounted into the container while that runs."""
+        return self.paths(container_id).hosts
+
     async def release(self, container: Container, run: Run) -> None:
         """Give back what must be free before ``die`` is told; what fails is logged and left to recovery."""
         pieces = [

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from proad.engine.acquire import Acquirer, Acquisition
 from proad.engine.dispose import Disposer
+from proad.engine.links import make_links, tell_holders
 from proad.engine.locks import Locks
 from proad.engine.lookup import event_attributes, find_container
 from proad.engine.mounting import Mounting
@@ -167,7 +168,8 @@ class Starter:
         )  # as of such an API
         taken = {point.destination for point in added}
         kept = tuple(point for point in container.mounts if point.destination not in taken)
-        container = replace(container, host_config=adapted, mounts=(*kept, *added))
+        links = make_links(self._store, adapted, container.links)
+        container = replace(container, host_config=adapted, mounts=(*kept, *added), links=links)
         with self._store.transaction() as tx:
             tx.put_container(container)
         self._mounting.settle(container.id)
@@ -254,6 +256,9 @@ class Starter:
             self._record_start(container, replace(run, started_ns=started_ns, steps=timer.steps))
         undo.dismiss()
         self._supervisor.watch(container.id, run.id, monitored)
+        if run.endpoint is not None:
+            hosts_of = self._resources.hosts_of
+            tell_holders(self._store, container.id, run.endpoint.address, hosts_of)
         log.info(
             "container started", container=container.id, name=container.name, steps_ms=timer.durations_ms
         )

@@ -121,6 +121,10 @@ class Firewall:
             self._run(_table_commands(self._table, rules, mark))
         self._published = _published_in(listing)
 
+    def read(self) -> None:
+        """Read what the maps hold; there may be no table."""
+        self._published = _published_in(self._listing())
+
     def publish(self, ports: Published) -> None:
         """Add ports; a leftover of the same host address and port is replaced."""
         if ports:

@@ -11,6 +11,7 @@ import msgspec
 
 from proad.model import errors
 from proad.model.hostconfig import ContainerConfig, HostConfig
+from proad.model.links import Link
 from proad.model.mounts import MountPoint
 from proad.model.network import Endpoint, EndpointSettings
 
@@ -93,6 +94,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     config: ContainerConfig
     host_config: HostConfig
     networks: dict[str, EndpointSettings] = {}
+    links: tuple[Link, ...] = ()
     mounts: tuple[MountPoint, ...] = ()
     status: Status = Status.CREATED
     run: Run | None = None

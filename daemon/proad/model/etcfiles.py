@@ -59,6 +59,28 @@ def own_names(hostname: str, domainname: str) -> tuple[str, ...]:
     return (hostname,)
 
 
+def with_host_at(text: str, own: str, *, name: str, address: str) -> str:
+    """Return a hosts file in which the host that is first of all called ``name`` has another address.
+
+    The line of the container's own address ``own`` is not touched, whatever its names are.
+    """
+
+    def moved(line: re.Match[str]) -> str:
+        return line[0] if line[1] == own else f"{address}{line[2]}"
+
+    return _line_of(name).sub(moved, text)
+
+
+def without_host(text: str, own: str, *, name: str) -> str:
+    """Return a hosts file without the host that is first of all called ``name``; see :func:`with_host_at`."""
+    return _line_of(name).sub(lambda line: line[0] if line[1] == own else "", text)
+
+
+def _line_of(name: str) -> re.Pattern[str]:
+    """Matches lines as :func:`hosts_text` writes them; what else is in the file is somebody's own."""
+    return re.compile(rf"^([^\s#]+)(\t{re.escape(name)}(?: [^\n]*)?\n)", re.MULTILINE)
+
+
 def _lines(records: Iterable[HostRecord]) -> str:
     return "".join(f"{address}\t{' '.join(names)}\n" for address, names in records)
 

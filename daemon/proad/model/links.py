@@ -8,16 +8,29 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import msgspec
+
 from proad.model import errors
 
 DEFAULT_PROTOCOL = "tcp"
 
 
 @dataclass(frozen=True)
-class Link:
+class LinkWish:
     """A link as asked: to the container called ``source``, to be known as ``alias``."""
 
     source: str
+    alias: str
+
+
+class Link(msgspec.Struct, frozen=True):
+    """A link as kept in its holder's record: it follows the target by id, whatever that is called later.
+
+    ``name`` is what the target was called when the link was made, for telling of one that is gone.
+    """
+
+    id: str
+    name: str
     alias: str
 
 
@@ -38,7 +51,7 @@ class LinkedContainer:
         return tuple(dict.fromkeys((self.alias, self.hostname, self.name)))
 
 
-def parse_link(text: str) -> Link:
+def parse_link(text: str) -> LinkWish:
     """Read ``name`` or ``name:alias``; slashes of Docker's stored form (``/name:/this/alias``) are taken off.
 
     Raises:
@@ -48,7 +61,7 @@ def parse_link(text: str) -> Link:
     if not 1 <= len(parts) <= 2 or not all(parts):
         raise errors.InvalidParameter(f"bad format for links: {text}")
     source = parts[0].removeprefix("/")
-    return Link(source, parts[-1].rpartition("/")[2])
+    return LinkWish(source, parts[-1].rpartition("/")[2])
 
 
 def link_environment(holder: str, linked: LinkedContainer) -> list[str]:
