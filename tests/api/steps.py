@@ -24,10 +24,10 @@ def start(api: Api, image: str, *command: str, name: str = "", **fields: object)
     return made
 
 
-def start_trapping(api: Api, image: str, trap: str) -> str:
+def start_trapping(api: Api, image: str, trap: str, **fields: object) -> str:
     """Start a container whose shell traps signals (``'exit 5' TERM``); return its id when the trap is set."""
     script = f"trap {trap}; echo trapped; while :; do sleep 0.05; done"
-    made = start(api, image, "sh", "-c", script)
+    made = start(api, image, "sh", "-c", script, **fields)
     until(lambda: b"trapped" in api("GET", f"/containers/{made}/logs", stdout=True).expect(200).body)
     return made
 

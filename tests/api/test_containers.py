@@ -334,8 +334,9 @@ def test_wait_for_the_next_exit(api: Api, image: str) -> None:
 
 
 def test_wait_for_removal(api: Api, image: str) -> None:
-    made = steps.start(api, image, "sh", "-c", "sleep 0.3; exit 6", HostConfig={"AutoRemove": True})
+    made = steps.start_trapping(api, image, "'exit 6' TERM", HostConfig={"AutoRemove": True})
     with api.stream("POST", f"/containers/{made}/wait", condition="removed") as waiting:
+        api("POST", f"/containers/{made}/kill", signal="TERM").expect(204)
         assert waiting.read() == b'{"StatusCode":6}\n'
     api("GET", f"/containers/{made}/json").expect(404)
 
@@ -394,10 +395,10 @@ def test_resize_refuses_bad_sizes(api: Api, image: str, query: dict[str, object]
 
 
 def test_resize(api: Api, image: str) -> None:
-    made = steps.start(api, image, "sh", "-c", "sleep 0.5; stty size", Tty=True)
+    until_resized = 'until [ "$(stty size)" = "33 77" ]; do sleep 0.01; done'
+    made = steps.start(api, image, "sh", "-c", until_resized, Tty=True)
     api("POST", f"/containers/{made}/resize", h=33, w=77).expect(200)
-    steps.wait_exit(api, made)
-    assert b"33 77" in api("GET", f"/containers/{made}/logs", stdout=True).expect(200).body
+    assert steps.wait_exit(api, made) == 0
 
 
 def test_top(api: Api, image: str) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -193,11 +192,23 @@ def restarting(api: Api, image: str) -> str:
 
 
 def test_a_kill_between_two_runs_ends_the_restarting(api: Api, image: str) -> None:
-    made = restarting(api, image)
+    """Another one that waits as long and began to wait later is started again; the killed one is not."""
+    always = {"RestartPolicy": {"Name": "always"}}
+    two = [steps.start(api, image, "false", HostConfig=always) for _ in range(2)]
+    seen: list[Any] = []
+
+    def both_wait() -> bool:
+        seen[:] = sorted((steps.inspect(api, each) for each in two), key=lambda c: c["State"]["FinishedAt"])
+        counts, states = {c["RestartCount"] for c in seen}, {c["State"]["Status"] for c in seen}
+        return len(counts) == 1 and counts.pop() >= 3 and states == {"restarting"}
+
+    steps.until(both_wait)  # the next is 800 ms away, or more
+    made, later, count = seen[0]["Id"], seen[1]["Id"], seen[0]["RestartCount"]
     api("POST", f"/containers/{made}/kill").expect(204)
     assert steps.status(api, made) == "exited"
-    time.sleep(1)
+    steps.until(lambda: steps.inspect(api, later)["RestartCount"] > count)
     assert steps.status(api, made) == "exited"
+    assert steps.inspect(api, made)["RestartCount"] == count
     api("DELETE", f"/containers/{made}").expect(204)
 
 

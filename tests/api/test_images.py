@@ -14,6 +14,7 @@ import docker as docker_py
 import pytest
 import zstandard
 
+from tests.api import steps
 from tests.conftest import DockerCli
 from tests.support import schema
 from tests.support.archives import (
@@ -150,16 +151,9 @@ def test_body_that_breaks_off_makes_no_image(api: Api, daemon: Daemon) -> None:
             b"POST /images/create?fromSrc=-&repo=half HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
             + LOW
         )
-        wait_until(lambda: any(name.startswith("tmp/") for name in files(daemon)))
-    wait_until(lambda: not files(daemon))
+        steps.until(lambda: any(name.startswith("tmp/") for name in files(daemon)))
+    steps.until(lambda: not files(daemon))
     assert api("GET", "/images/json").json == []
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # --- load ---------------------------------------------------------------------------------------------------
@@ -351,10 +345,10 @@ def test_older_versions_show_older_fields(api: Api) -> None:
 
 def test_history_counts_sizes_of_layers(api: Api) -> None:
     load(api, docker_archive([LOW, HIGH], ["two:1"]))
-    steps = api("GET", "/images/two:1/history").expect(200).json
-    schema.check_answer("GET", "/images/two:1/history", 200, steps)
-    assert [(step["CreatedBy"], step["Size"]) for step in steps] == [("step 1", 4), ("step 0", 6)]
-    assert steps[0]["Tags"] == ["two:1"]
+    layers = api("GET", "/images/two:1/history").expect(200).json
+    schema.check_answer("GET", "/images/two:1/history", 200, layers)
+    assert [(step["CreatedBy"], step["Size"]) for step in layers] == [("step 1", 4), ("step 0", 6)]
+    assert layers[0]["Tags"] == ["two:1"]
 
 
 def test_platform_that_does_not_match_is_not_found(api: Api) -> None:
@@ -576,7 +570,7 @@ def test_killed_in_the_middle_of_an_import_leaves_nothing(daemon: Daemon, api: A
             b"POST /images/create?fromSrc=-&repo=half HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n"
             + busybox_tar()[:500_000]
         )
-        wait_until(lambda: any(path.is_dir() and any(path.iterdir()) for path in work_in_progress(daemon)))
+        steps.until(lambda: any(path.is_dir() and any(path.iterdir()) for path in work_in_progress(daemon)))
         daemon.kill()
     daemon.start()
     assert files(daemon) == before

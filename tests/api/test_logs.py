@@ -148,10 +148,7 @@ def test_a_follower_that_leaves_is_forgotten(daemon: Daemon, api: Api, create: C
     container = create("sleep 60", wait=False)
     for _ in range(5):
         api.stream("GET", f"/containers/{container}/logs", stdout=1, follow=1).close()
-    deadline = time.monotonic() + 5
-    while "inotify" in _descriptors(daemon) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert "inotify" not in _descriptors(daemon)
+    steps.until(lambda: "inotify" not in _descriptors(daemon))
 
 
 def _descriptors(daemon: Daemon) -> str:

@@ -180,8 +180,7 @@ def test_detach_takes_everything_and_may_come_twice(site: Site) -> None:
     async def detach_twice(networks: Networks) -> None:
         await networks.detach(endpoint)
         await networks.detach(endpoint)
-        while netlink.ports_of(site.config.bridge):
-            await trio.sleep(0.01)
+        await eventually(lambda: not netlink.ports_of(site.config.bridge))
 
     site.run(detach_twice)
     assert not Path(endpoint.netns).exists()
@@ -196,9 +195,7 @@ def test_a_namespace_that_somebody_still_holds_loses_its_interface(site: Site) -
 
         async def detach(networks: Networks) -> None:
             await networks.detach(endpoint)
-            with trio.fail_after(10):
-                while netlink.ports_of(site.config.bridge):
-                    await trio.sleep(0.05)
+            await eventually(lambda: not netlink.ports_of(site.config.bridge))
 
         site.run(detach)
     finally:

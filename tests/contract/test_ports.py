@@ -2,7 +2,6 @@
 
 import os
 import socket
-import time
 
 import pytest
 
@@ -113,7 +112,7 @@ def test_a_port_with_closed_connections_can_be_reserved(reserver: PortReserver) 
     asking = socket.create_connection(("127.0.0.1", 18318))
     answering, _ = server.accept()
     answering.close()
-    time.sleep(0.05)
+    assert asking.recv(1) == b"", "the server is the one that closed first"
     asking.close()
     server.close()
     with socket.socket() as plain, pytest.raises(OSError, match="in use"):
