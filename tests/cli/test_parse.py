@@ -168,6 +168,10 @@ def test_mounts() -> None:
         "DriverConfig": {"Options": {"type": "nfs"}},
         "Labels": {"a": "b"},
     }
+    image = mounts.parse_mount("type=image,src=tools:1,dst=/t,image-subpath=etc")
+    assert image == {
+        "Type": "image", "Source": "tools:1", "Target": "/t", "ImageOptions": {"Subpath": "etc"}
+    }  # fmt: skip
     tmpfs = mounts.parse_mount("type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=1770,readonly=false")
     assert tmpfs["TmpfsOptions"] == {"SizeBytes": 1 << 20, "Mode": 0o1770}
     assert tmpfs["ReadOnly"] is False
@@ -180,6 +184,7 @@ def test_mounts() -> None:
         ("type=bind,foo=1,dst=/x", "unexpected key 'foo' in 'foo=1'"),
         ("type=bind,src=/x", "target is required"),
         ("dst=/x,ro=maybe", "invalid value for ro: maybe"),
+        ("type=bind,dst=/x,image-subpath=y", "cannot mix 'image-\\*' options with mount type 'bind'"),
         ("type=tmpfs,dst=/x,volume-nocopy", "cannot mix 'volume-\\*' options with mount type 'tmpfs'"),
         ("type=bind,dst=/x,tmpfs-size=1", "cannot mix 'tmpfs-\\*' options"),
         ("type=tmpfs,dst=/x,tmpfs-mode=9", "invalid value for tmpfs-mode: 9"),

@@ -23,10 +23,12 @@ from proad.model.hostconfig import (
     ContainerConfig,
     Empty,
     HostConfig,
+    ImageOptions,
     MountRequest,
     VolumeDriver,
     VolumeOptions,
 )
+from proad.model.image import Image
 from proad.model.mounts import SpecMount
 from proad.model.volume import ANONYMOUS_LABEL
 from proad.store.db import Store, open_store
@@ -46,6 +48,7 @@ class Engine:
     volumes: Volumes = field(init=False)
     overlay: Overlay = field(init=False)
     mounting: Mounting = field(init=False)
+    images: dict[str, Image] = field(default_factory=dict)
     made: int = 0
 
     def __post_init__(self) -> None:
@@ -55,7 +58,7 @@ class Engine:
         """Forget all that is only in memory."""
         self.volumes = Volumes(self.config, self.store)
         self.overlay = Overlay(self.config.data_root)
-        self.mounting = Mounting(self.config, self.store, self.volumes, self.overlay)
+        self.mounting = Mounting(self.config, self.store, self.volumes, self.overlay, self.find_image)
 
     @property
     def image(self) -> Path:
@@ -67,6 +70,11 @@ class Engine:
             return self.store.containers[ref]
         except KeyError:
             raise errors.NotFound(f"No such container: {ref}") from None
+
+    def find_image(self, ref: str) -> Image:
+        if ref not in self.images:
+            raise errors.NotFound(f"No such image: {ref}")
+        return self.images[ref]
 
     def draft(self, volumes: tuple[str, ...] = (), **host_config: Any) -> Container:
         self.made += 1
@@ -557,7 +565,7 @@ def test_a_subpath(engine: Engine, kind: str) -> None:
     part.rename(engine.data("data") / "moved")
     assert os.listdir(source) == ["file"] if kind == "directory" else source.read_text() == "content"
     engine.release(container)
-    assert os.listdir(engine.config.exec_root / "subpaths") == []
+    assert os.listdir(engine.config.exec_root / "stages") == []
     assert len(os.listdir(engine.data("data"))) == 2
 
 
@@ -614,3 +622,97 @@ def test_a_restarted_daemon_frees_what_nobody_uses(engine: Engine) -> None:
     assert mounts.mounts_below(engine.config.exec_root) == []
     assert (engine.data("data") / "part").is_dir()
     assert not trash.exists()
+
+
+# --- images -----------------------------------------------------------------------------------------------
+
+
+def make_layer(engine: Engine, number: int, files: dict[str, str]) -> str:
+    chain_id = f"sha256:{number:064x}"
+    for name, content in files.items():
+        path = engine.overlay.layer_path(chain_id) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return chain_id
+
+
+def mounting_image(subpath: str = "") -> tuple[MountRequest, ...]:
+    options = ImageOptions(subpath=subpath) if subpath else None
+    return (MountRequest(type="image", source="tools", target="/t", image_options=options),)
+
+
+@pytest.fixture
+def tools(engine: Engine) -> Image:
+    layers = (make_layer(engine, 1, {"a": "low", "in/b": "b"}), make_layer(engine, 2, {"a": "high"}))
+    engine.images["tools"] = Image(id="sha256:tools", architecture="", os="linux", chain_ids=layers)
+    return engine.images["tools"]
+
+
+def test_an_image_is_mounted_for_reading(engine: Engine, tools: Image) -> None:
+    container = engine.create(mounts=mounting_image())
+    [point] = container.mounts
+    assert (point.source, point.name, point.layers) == (tools.id, "tools", tools.chain_ids)
+    [spec] = engine.prepare(container)
+    assert "rro" in spec.options or "ro" in spec.options
+    assert (Path(spec.source) / "a").read_text() == "high"
+    assert (Path(spec.source) / "in/b").read_text() == "b"
+    with pytest.raises(OSError, match="Read-only"):
+        (Path(spec.source) / "a").write_text("changed")
+    engine.release(container)
+    engine.release(container)
+    assert os.listdir(engine.config.exec_root / "stages") == []
+
+
+@pytest.mark.parametrize("count", [0, 1, 100])
+def test_an_image_may_have_few_layers_or_many(engine: Engine, count: int) -> None:
+    layers = tuple(make_layer(engine, 100 + n, {f"f{n}": ""}) for n in range(count))
+    engine.images["tools"] = Image(id="sha256:tools", architecture="", os="linux", chain_ids=layers)
+    container = engine.create(mounts=mounting_image())
+    [spec] = engine.prepare(container)
+    assert len(os.listdir(spec.source)) == count
+    engine.release(container)
+
+
+def test_a_part_of_an_image(engine: Engine, tools: Image) -> None:
+    container = engine.create(mounts=mounting_image("in/b"))
+    [spec] = engine.prepare(container)
+    assert Path(spec.source).read_text() == "b"
+    engine.release(container)
+    assert mounts.mounts_below(engine.config.exec_root) == []
+
+
+@pytest.mark.parametrize(("path", "said"), [("out", "escapes"), ("nowhere", "cannot access path")])
+def test_parts_that_an_image_does_not_have(engine: Engine, tools: Image, path: str, said: str) -> None:
+    (engine.overlay.layer_path(tools.chain_ids[0]) / "out").symlink_to("/etc")
+    container = engine.create(mounts=mounting_image(path))
+    with pytest.raises(errors.InvalidParameter, match=said):
+        engine.prepare(container)
+    assert mounts.mounts_below(engine.config.exec_root) == []
+
+
+def test_a_missing_image_and_a_missing_layer(engine: Engine, tools: Image) -> None:
+    container = engine.create(mounts=mounting_image())
+    engine.overlay.layer_path(tools.chain_ids[0]).rename(engine.config.data_root / "away")
+    with pytest.raises(errors.System, match=r"layer directory .* does not exist"):
+        engine.prepare(container)
+    del engine.images["tools"]
+    with pytest.raises(errors.NotFound, match="No such image: tools"):
+        engine.create(mounts=mounting_image())
+
+
+def test_an_image_mount_is_inherited_as_it_was(engine: Engine, tools: Image) -> None:
+    holder = engine.create(mounts=mounting_image())
+    engine.images["tools"] = replace(tools, id="sha256:other", chain_ids=())
+    heir = engine.create(volumes_from=(holder.id,))
+    assert heir.mounts[0].layers == tools.chain_ids
+
+
+def test_a_new_daemon_unmounts_images_that_nobody_uses(engine: Engine, tools: Image) -> None:
+    living, ended = (engine.create(mounts=mounting_image()) for _ in range(2))
+    for container in (living, ended):
+        engine.prepare(container)
+    engine.put(replace(living, status=Status.RUNNING))
+    engine.restart()
+    run(engine.mounting.recover)
+    assert os.listdir(engine.config.exec_root / "stages") == [living.id]
+    engine.release(living)

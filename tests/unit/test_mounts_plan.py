@@ -10,6 +10,7 @@ from proad.model.hostconfig import (
     ContainerConfig,
     Empty,
     HostConfig,
+    ImageOptions,
     MountRequest,
     TmpfsOptions,
     VolumeDriver,
@@ -225,8 +226,21 @@ def test_tmpfs_sizes(size: int, shown: str) -> None:
         (MountRequest(type="", target="/b"), 'type "": mount type unknown'),
         (MountRequest(type="disk", target="/b"), 'type "disk": mount type unknown'),
         (
-            MountRequest(type="image", source="x", target="/b"),
-            'type "image": mounts of type image are not supported by this engine',
+            MountRequest(type="cluster", source="x", target="/b"),
+            'type "cluster": mounts of type cluster are not supported by this engine',
+        ),
+        (MountRequest(type="image", target="/b"), 'type "image": field Source must not be empty'),
+        (
+            MountRequest(type="image", source="x", target="/b", volume_options=VolumeOptions(no_copy=True)),
+            'type "image": field VolumeOptions must not be specified',
+        ),
+        (
+            MountRequest(type="image", source="x", target="/b", image_options=ImageOptions(subpath="../x")),
+            'type "image": subpath must be a relative path within the volume',
+        ),
+        (
+            MountRequest(type="volume", source="v1", target="/b", image_options=ImageOptions(subpath="x")),
+            'type "volume": field ImageOptions must not be specified',
         ),
     ],
 )
@@ -247,6 +261,18 @@ def test_refused_mounts(request_: MountRequest, text: str) -> None:
 )
 def test_a_destination_is_named_once(host_config: dict[str, Any]) -> None:
     assert refusal(**host_config) == "Duplicate mount point: /x"
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_images_are_mounted_for_reading(read_only: bool) -> None:
+    options = ImageOptions(subpath="etc")
+    request = MountRequest(
+        type="image", source="tools:1", target="/b/", read_only=read_only, image_options=options
+    )
+    [planned] = plan(mounts=(request,))
+    assert planned.point == MountPoint(
+        type="image", destination="/b", name="tools:1", read_write=False, subpath="etc"
+    )
 
 
 def test_image_volumes_give_way() -> None:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from proad.engine.containers import refuse_taken_name
 from proad.engine.images import Images
 from proad.engine.links import make_links
-from proad.engine.lookup import event_attributes, find_container, named
+from proad.engine.lookup import event_attributes, find_container, images_of, named
 from proad.engine.mounting import Mounting
 from proad.engine.networks import Networks
 from proad.engine.volumes import RESIDUE as VOLUME_RESIDUE
@@ -102,7 +102,8 @@ class Creator:
         try:
             # While volumes were filled somebody may have taken the name, or removed the image by force.
             refuse_taken_name(self._store, container.name)
-            self._images.resolve(container.image_id)
+            for image_id in images_of(container):
+                self._images.resolve(image_id)
             with self._store.transaction(durable=False, growing=True) as tx:
                 tx.put_container(container)
                 for point in container.mounts:

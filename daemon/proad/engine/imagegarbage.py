@@ -36,7 +36,7 @@ class Garbage:
         for image in self._store.images.values():
             needed.update(image.chain_ids)
         for container in self._store.containers.values():
-            needed.update(container.layers)
+            needed.update(container.layers, *(point.layers for point in container.mounts))
         return self._blobs.layers() - needed
 
     def unneeded_blobs(self) -> set[str]:

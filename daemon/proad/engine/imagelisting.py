@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from proad.engine.lookup import images_of
 from proad.model import errors
 from proad.model.durations import parse_timestamp_ns
 from proad.model.filters import Filters, match_labels, parse_boolean
@@ -58,7 +59,7 @@ def list_images(store: Store, query: ImageQuery, resolve: Callable[[str], Image]
     patterns = query.filters.get("reference", [])
     parents = {image.parent_id for image in store.images.values()}
     layers = shared_sizes(store.images.values())
-    users = Counter(container.image_id for container in store.containers.values())
+    users = Counter(image_id for container in store.containers.values() for image_id in images_of(container))
     names_of = all_names(store)
     found = []
     for image in store.images.values():

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from proad.engine.imagegarbage import Garbage
 from proad.engine.imageintake import emit
 from proad.engine.imagelisting import all_names
+from proad.engine.lookup import images_of
 from proad.model import errors
 from proad.model.container import Container, Status
 from proad.model.image import Image
@@ -140,12 +141,12 @@ class ImageRemoval:
         ]
 
     def _user(self, image: Image, *, running: bool = False) -> Container | None:
-        """A container made from the image, if there is one."""
+        """A container that needs the image, if there is one."""
         return next(
             (
                 container
                 for container in self._store.containers.values()
-                if container.image_id == image.id and (not running or container.status in _RUNNING)
+                if image.id in images_of(container) and (not running or container.status in _RUNNING)
             ),
             None,
         )

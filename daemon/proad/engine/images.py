@@ -14,6 +14,7 @@ from proad.engine.imagegarbage import Garbage
 from proad.engine.imageintake import ImageIntake, Report, emit
 from proad.engine.imagelisting import ImageQuery, ImageSummary, list_images, prune_predicate, shared_sizes
 from proad.engine.imageremoval import ImageRemoval, RemovedImage
+from proad.engine.lookup import images_of
 from proad.host.archive import Unpacker
 from proad.host.blobs import BlobStore
 from proad.model import errors
@@ -126,7 +127,7 @@ class Images:
     def content(self, image: Image) -> ImageContent:
         """What an image keeps beside its unpacked layers, and who uses it."""
         sizes = [self._blobs.blob_size(d) for d in (image.id, image.manifest_digest, *image.layer_blobs)]
-        users = [c.id for c in self._store.containers.values() if c.image_id == image.id]
+        users = [c.id for c in self._store.containers.values() if image.id in images_of(c)]
         return ImageContent(sum(size or 0 for size in sizes), None not in sizes, users)
 
     def usage(self) -> ImageUsage:

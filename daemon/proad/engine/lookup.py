@@ -41,6 +41,11 @@ def named(store: Store, name: str) -> Container | None:
     return next((c for c in store.containers.values() if c.name == name), None)
 
 
+def images_of(container: Container) -> set[str]:
+    """Ids of the images that a container needs: its own, and those that it mounts."""
+    return {container.image_id, *(point.source for point in container.mounts if point.type == "image")}
+
+
 def event_attributes(container: Container, **extra: str) -> dict[str, str]:
     """What every event of a container carries: its labels, image and name, then what the action adds."""
     return {**(container.config.labels or {}), "image": container.image_ref, "name": container.name, **extra}

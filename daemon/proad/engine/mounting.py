@@ -9,7 +9,6 @@
 The two undos can be repeated, and work for runs that another daemon process began.
 """
 
-import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -19,14 +18,15 @@ import trio
 from msgspec.structs import replace
 
 from proad.config import Config
+from proad.engine.staging import Staging, open_below
 from proad.engine.volumes import Volumes
 from proad.host import mounts
-from proad.host.openat2 import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, openat2
 from proad.host.overlay import Overlay
 from proad.host.rootfs import Rootfs
-from proad.host.trees import copy_tree, empty_tree, open_directory, remove_tree
+from proad.host.trees import copy_tree, empty_tree, open_directory
 from proad.model import errors
 from proad.model.container import Container
+from proad.model.image import Image
 from proad.model.mountparse import PlannedMount, parse_volumes_from, plan_mounts
 from proad.model.mounts import MountPoint, SpecMount, bind_mount, by_depth, tmpfs_mount
 from proad.store.db import Store
@@ -35,14 +35,25 @@ log = structlog.get_logger(__name__)
 
 
 class Mounting:
-    """Mounts of containers: binds, volumes and tmpfs."""
+    """Mounts of containers: binds, volumes, images and tmpfs.
 
-    def __init__(self, config: Config, store: Store, volumes: Volumes, overlay: Overlay) -> None:
+    ``find_image`` finds an image by what users call it.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        volumes: Volumes,
+        overlay: Overlay,
+        find_image: Callable[[str], Image],
+    ) -> None:
         self._config = config
         self._store = store
         self._volumes = volumes
         self._overlay = overlay
-        self._subpaths = config.exec_root / "subpaths"
+        self._find_image = find_image
+        self._staging = Staging(config.exec_root, overlay)
         self._has_recursive_read_only = mounts.has_recursive_read_only()
         self._sockets = {host.removeprefix("unix://") for host in config.hosts if host.startswith("unix://")}
 
@@ -59,7 +70,7 @@ class Mounting:
 
         Raises:
             errors.InvalidParameter: in Docker's words; see :func:`proad.model.mountparse.plan_mounts`.
-            errors.NotFound: a volume driver that is not there.
+            errors.NotFound: a volume driver, or an image, that is not there.
             errors.System: a volume cannot be made or filled.
             After any of them, nothing is left that was not there before but named volumes, as with Docker.
         """
@@ -114,6 +125,9 @@ class Mounting:
         if wish is None:
             if point.type == "volume":
                 self._volumes.hold(point.name, container_id)
+            if point.type == "image" and not point.source:  # else it is inherited
+                image = self._find_image(point.name)
+                return replace(point, source=image.id, layers=image.chain_ids)
             return point
         volume = await self._volumes.create(
             wish.name, driver=wish.driver, options=wish.options, labels=wish.labels, holder=container_id
@@ -174,7 +188,7 @@ class Mounting:
         somewhere a rename would not be seen, so there it is filled in place.
         """
         volume = self._volumes.find(point.name)
-        target = _open_below(path, point.subpath) if point.subpath else open_directory(path)
+        target = open_below(path, point.subpath) if point.subpath else open_directory(path)
         try:
             if os.listdir(target):
                 return
@@ -245,13 +259,15 @@ class Mounting:
         return by_depth(ready)
 
     async def recover(self) -> None:
-        """After a restart, once it is known which containers live: unmount the subpaths of all others."""
-        if not self._subpaths.is_dir():
-            return
-        for container_id in os.listdir(self._subpaths):
-            if not self._volumes.used_by(container_id):
-                log.warning("unmounting subpaths that nobody uses", container=container_id)
-                await self._unmount_subpaths(self._subpaths / container_id)
+        """After a restart, once it is known which containers live: unmount what was staged for all others."""
+
+        def is_used(container_id: str) -> bool:
+            container = self._store.containers.get(container_id)
+            return bool(self._volumes.used_by(container_id)) or (
+                container is not None and container.status.has_process
+            )
+
+        await self._staging.recover(is_used)
 
     async def release(self, container: Container) -> None:
         """Give back what :meth:`prepare` took; event ``unmount`` for each volume. Nothing taken is no error.
@@ -267,11 +283,10 @@ class Mounting:
 
     async def _release_quietly(self, container: Container) -> list[str]:
         refused: errors.System | None = None
-        if (subpaths := self._subpaths / container.id).exists():
-            try:
-                await self._unmount_subpaths(subpaths)
-            except errors.System as error:
-                refused = error
+        try:
+            await self._staging.clear(container.id)
+        except errors.System as error:
+            refused = error
         released = []
         for name in self._volumes.used_by(container.id):
             try:
@@ -283,11 +298,6 @@ class Mounting:
             raise refused
         return released
 
-    @staticmethod
-    async def _unmount_subpaths(directory: Path) -> None:
-        await mounts.unmount_tree(directory)
-        await trio.to_thread.run_sync(remove_tree, directory)
-
     async def _prepare_one(self, container_id: str, index: int, point: MountPoint) -> SpecMount:
         match point.type:
             case "tmpfs":
@@ -295,7 +305,10 @@ class Mounting:
             case "volume":
                 path = await self._volumes.mount(point.name, container_id)
                 if point.subpath:
-                    path = self._bind_subpath(container_id, index, path, point.subpath)
+                    path = self._staging.part(container_id, str(index), path, point.subpath)
+                return self._bind(point, str(path))
+            case "image":
+                path = self._staging.image(container_id, str(index), point.layers, point.subpath)
                 return self._bind(point, str(path))
             case _:
                 self._check_source(point)
@@ -314,23 +327,6 @@ class Mounting:
                 "BindOptions.ReadOnlyForceRecursive: this kernel cannot mount recursively read-only"
             )
         return bind_mount(replace(point, read_only_non_recursive=True), source)
-
-    def _bind_subpath(self, container_id: str, index: int, volume: Path, subpath: str) -> Path:
-        """Bind a part of a volume to a place of its own: its path could lead elsewhere by the time it is
-        mounted.
-        """
-        opened = _open_below(volume, subpath)
-        try:
-            target = self._subpaths / container_id / str(index)
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if Path(f"/proc/self/fd/{opened}").is_dir():
-                target.mkdir(exist_ok=True)
-            else:
-                target.touch()
-            mounts.bind(f"/proc/self/fd/{opened}", target)
-        finally:
-            os.close(opened)
-        return target
 
     def _check_source(self, point: MountPoint) -> None:
         """See that a bind's source is there; Docker makes a directory where ``-v`` names nothing."""
@@ -370,27 +366,6 @@ class Mounting:
         raise errors.InvalidParameter(
             f"path {point.source} is mounted on {below.mountpoint} but it is not {wanted} mount"
         )
-
-
-def _open_below(base: Path, subpath: str) -> int:
-    """Open a path that must not lead out of ``base``, whatever symlinks are in it.
-
-    Raises:
-        errors.InvalidParameter: it leads out, or is not there; in Docker's words.
-    """
-    root = open_directory(base)
-    try:
-        return openat2(root, subpath, os.O_PATH, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
-    except OSError as error:
-        if error.errno in (errno.EXDEV, errno.ELOOP):
-            raise errors.InvalidParameter(
-                f"path concatenation escapes the base directory, base: {base}, subpath: {subpath}"
-            ) from error
-        raise errors.InvalidParameter(
-            f"cannot access path {base / subpath}: {mounts.describe_errno(error.errno or 0)}"
-        ) from error
-    finally:
-        os.close(root)
 
 
 def _has_entries(directory: Path) -> bool:

@@ -11,7 +11,7 @@ of trees are left to worker threads.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -67,10 +67,7 @@ class Overlay:
         Raises:
             errors.System: a layer is missing, there are too many, or the kernel refused.
         """
-        if len(layers) > MAX_LAYERS:
-            raise errors.System(
-                f"max depth exceeded: {len(layers)} layers, at most {MAX_LAYERS} can be mounted"
-            )
+        lower = self._lower(layers)
         rootfs = self.rootfs_path(container_id)
         if self.is_mounted(container_id):
             return rootfs
@@ -79,29 +76,47 @@ class Overlay:
         for name in ("upper", "rootfs"):
             (home / name).mkdir(mode=0o755, exist_ok=True)
         (home / "work").mkdir(mode=0o700, exist_ok=True)
-        self._mount(home, rootfs, [self.layer_path(chain_id) for chain_id in reversed(layers)])
+        if not lower:
+            lower = [_empty(home)]  # an image without layers (FROM scratch) still needs a lower directory
+        self._mount(rootfs, lower, {"upperdir": home / "upper", "workdir": home / "work"})
         return rootfs
 
-    def _mount(self, home: Path, rootfs: Path, lower: list[Path]) -> None:
-        if not lower:
-            # An image without layers (FROM scratch) still needs a lower directory.
-            (home / "empty").mkdir(mode=0o755, exist_ok=True)
-            lower = [home / "empty"]
+    def mount_read_only(self, place: Path, layers: Sequence[str]) -> None:
+        """Mount layers (chain IDs, lowest first) together on an empty directory; no layers leave it so.
+
+        Raises:
+            errors.System: a layer is missing, there are too many, or the kernel refused.
+        """
+        lower = self._lower(layers)
+        if len(lower) == 1:  # the kernel wants two where there is no upper one
+            lower.append(_empty(self._layers.parent))
+        if lower:
+            self._mount(place, lower, {})
+
+    def _lower(self, layers: Sequence[str]) -> list[Path]:
+        """The layers' directories, uppermost first, as overlayfs wants them."""
+        if len(layers) > MAX_LAYERS:
+            raise errors.System(
+                f"max depth exceeded: {len(layers)} layers, at most {MAX_LAYERS} can be mounted"
+            )
+        return [self.layer_path(chain_id) for chain_id in reversed(layers)]
+
+    def _mount(self, place: Path, lower: list[Path], own: Mapping[str, Path]) -> None:
         with ExitStack() as stack:
-            data = self._options([str(path) for path in (*lower, home / "upper", home / "work")])
-            if len(os.fsencode(data)) > _OPTION_BYTES or _SPECIAL & set(str(home)):
-                paths = [
-                    self._path_by_descriptor(stack, path) for path in (*lower, home / "upper", home / "work")
-                ]
-                data = self._options(paths)
+            data = self._options(map(str, lower), {name: str(path) for name, path in own.items()})
+            if len(os.fsencode(data)) > _OPTION_BYTES or _SPECIAL & set(str(self._layers)):
+                data = self._options(
+                    [self._path_by_descriptor(stack, path) for path in lower],
+                    {name: self._path_by_descriptor(stack, path) for name, path in own.items()},
+                )
             try:
-                mounts.mount("overlay", rootfs, "overlay", 0, data)
+                mounts.mount("overlay", place, "overlay", 0, data)
             except mounts.MountFailed as error:
                 raise mounts.MountFailed(_explain(error, lower), error.errno) from error
 
-    def _options(self, paths: list[str]) -> str:
-        *lower, upper, work = paths
-        return f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work}{self._index_option}"
+    def _options(self, lower: Iterable[str], own: Mapping[str, str]) -> str:
+        others = "".join(f",{name}={path}" for name, path in own.items())
+        return f"lowerdir={':'.join(lower)}{others}{self._index_option}"
 
     @staticmethod
     def _path_by_descriptor(stack: ExitStack, path: Path) -> str:
@@ -157,6 +172,13 @@ class Overlay:
     async def size_rw(self, container_id: str) -> int:
         """Return the bytes of the files that a container wrote (Docker's ``SizeRw``)."""
         return (await measure_tree(self.upper_path(container_id))).apparent_bytes
+
+
+def _empty(parent: Path) -> Path:
+    """A directory with nothing in it."""
+    directory = parent / "empty"
+    directory.mkdir(mode=0o755, exist_ok=True)
+    return directory
 
 
 def _ignore(outcome: object) -> None:

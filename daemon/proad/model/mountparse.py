@@ -186,6 +186,8 @@ def _parse_request(request: MountRequest, mode: str = "") -> PlannedMount:
     if not request.target:
         raise _invalid(request.type, "field Target must not be empty")
     _check_destination(request.target, request.type)
+    if request.type != "image":
+        _refuse_extra(request.type, image_options=request.image_options)
     match request.type:
         case "bind":
             return _bind_plan(request, mode)
@@ -193,7 +195,9 @@ def _parse_request(request: MountRequest, mode: str = "") -> PlannedMount:
             return _volume_plan(request, mode)
         case "tmpfs":
             return _tmpfs_plan(request)
-        case "image" | "cluster" | "npipe":
+        case "image":
+            return _image_plan(request)
+        case "cluster" | "npipe":
             raise _invalid(request.type, f"mounts of type {request.type} are not supported by this engine")
         case _:
             raise _invalid(request.type, "mount type unknown")
@@ -251,6 +255,29 @@ def _volume_plan(request: MountRequest, mode: str) -> PlannedMount:
     )
     wish = VolumeWish(name=request.source, driver=driver.name, options=driver.options, labels=options.labels)
     return PlannedMount(point=point, wish=wish)
+
+
+def _image_plan(request: MountRequest) -> PlannedMount:
+    """An image is only ever mounted for reading, whether that is asked for or not."""
+    _refuse_extra(
+        "image",
+        bind_options=request.bind_options,
+        volume_options=request.volume_options,
+        tmpfs_options=request.tmpfs_options,
+    )
+    if not request.source:
+        raise _invalid("image", "field Source must not be empty")
+    subpath = request.image_options.subpath if request.image_options else ""
+    if subpath and not _is_local(subpath):
+        raise _invalid("image", "subpath must be a relative path within the volume")
+    point = MountPoint(
+        type="image",
+        destination=_clean(request.target),
+        name=request.source,
+        read_write=False,
+        subpath=subpath,
+    )
+    return PlannedMount(point=point)
 
 
 def _tmpfs_plan(request: MountRequest) -> PlannedMount:

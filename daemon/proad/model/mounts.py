@@ -18,10 +18,11 @@ DEFAULT_PROPAGATION = "rprivate"
 class MountPoint(msgspec.Struct, frozen=True, kw_only=True):
     """One resolved mount of a container, kept in its record.
 
-    ``type`` is ``bind``, ``volume`` or ``tmpfs``. ``source`` is the absolute host path (empty for tmpfs);
-    ``name`` and ``driver`` are set for volumes. ``mode`` is the option string as asked (``ro,z``), shown by
-    inspect. ``propagation`` is ``rprivate``, ``private``, ``rslave``, ``slave``, ``rshared`` or ``shared``,
-    or empty.
+    ``type`` is ``bind``, ``volume``, ``image`` or ``tmpfs``. ``source`` is the absolute host path (empty for
+    tmpfs), or the id of the image. ``name`` and ``driver`` are set for volumes; ``name`` is also how the user
+    called the image, and ``layers`` are its chain IDs, lowest first. ``mode`` is the option string as asked
+    (``ro,z``), shown by inspect. ``propagation`` is ``rprivate``, ``private``, ``rslave``, ``slave``,
+    ``rshared`` or ``shared``, or empty.
     """
 
     type: str
@@ -36,6 +37,7 @@ class MountPoint(msgspec.Struct, frozen=True, kw_only=True):
     """The request named no propagation, and what was chosen may give way to what the host can do."""
     no_copy: bool = False
     subpath: str = ""
+    layers: tuple[str, ...] = ()
     tmpfs_options: str = ""
     create_source: bool = False
     """Docker creates a missing host directory for ``-v`` binds and refuses it for ``--mount``."""

@@ -59,7 +59,12 @@ def _check(mount: dict[str, Any]) -> None:
         raise ValueError("type is required")
     if not mount.get("Target"):
         raise ValueError("target is required")
-    for options, prefix in (("VolumeOptions", "volume"), ("BindOptions", "bind"), ("TmpfsOptions", "tmpfs")):
+    for options, prefix in (
+        ("VolumeOptions", "volume"),
+        ("BindOptions", "bind"),
+        ("ImageOptions", "image"),
+        ("TmpfsOptions", "tmpfs"),
+    ):
         if options in mount and kind != prefix:
             raise ValueError(f"cannot mix '{prefix}-*' options with mount type '{kind}'")
     bind = mount.get("BindOptions", {})
@@ -135,6 +140,7 @@ _FIELDS: dict[str, _Setter] = {
     "bind-create-src": _set("BindOptions", "CreateMountpoint", convert=parse_bool),
     "volume-nocopy": _set("VolumeOptions", "NoCopy", convert=parse_bool),
     "volume-subpath": _set("VolumeOptions", "Subpath"),
+    "image-subpath": _set("ImageOptions", "Subpath"),
     "volume-label": _add("VolumeOptions", "Labels"),
     "volume-driver": _set("VolumeOptions", "DriverConfig", "Name"),
     "volume-opt": _add("VolumeOptions", "DriverConfig", "Options"),
