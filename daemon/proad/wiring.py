@@ -14,6 +14,7 @@ from proad.engine.control import Control
 from proad.engine.create import Creator
 from proad.engine.dispose import Disposer
 from proad.engine.images import Images
+from proad.engine.limits import Limits
 from proad.engine.locks import Locks
 from proad.engine.mounting import Mounting
 from proad.engine.networks import Networks
@@ -67,7 +68,7 @@ class Engine:
 
     async def stop_all_containers(self) -> None:
         """Stop what runs, all at once, without restarts: the daemon is told to take its containers along."""
-        self.supervisor.draining = True
+        self.supervisor.draining = self.roles.control.draining = True
         async with trio.open_nursery() as nursery:
             for container in list(self.store.containers.values()):
                 if container.status.has_process:
@@ -146,13 +147,14 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     )
     supervisor.start_again = starter.start_again
     control = Control(store, locks, waiters, cgroups, streams, starter)
+    limits = Limits(config, store, facts)
     recovery = Recovery(
-        config, store, locks, resources, disposer, supervisor, starter, streams, conmon, cgroups, overlay,
-        networks, images, volumes, mounting, nursery,
+        config, store, locks, resources, disposer, supervisor, starter, control, limits, streams, conmon,
+        cgroups, overlay, networks, images, volumes, mounting, nursery,
     )  # fmt: skip
     roles = Roles(
         config=config,
-        containers=Containers(config, store, locks, waiters, images, overlay, cgroups, facts),
+        containers=Containers(store, locks, waiters, images, overlay, cgroups, facts, limits),
         creator=Creator(store, images, mounting, networks, facts, cgroups, nursery),
         starter=starter,
         control=control,

@@ -5,80 +5,33 @@ Between two transactions an operation does what can be done again, so these are 
 Each case is one operation on one container (or volume), a death, a new daemon, and the same questions.
 """
 
-import contextlib
-import http.client
 import os
 import signal
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from tests.api import steps
 from tests.fault.conftest import SabotagedDaemon, events_of
-from tests.support.rawhttp import Answer
-
-BEFORE, AFTER = "before", "after"
-FOREVER = ["sleep", "1000"]
+from tests.fault.crash import (
+    AFTER,
+    BEFORE,
+    killed_at,
+    make,
+    moments,
+    nothing_is_left,
+    post,
+    remove,
+    state_of,
+    sweep,
+)
 
 
 @pytest.fixture(autouse=True)
 def swept(sabotaged: SabotagedDaemon) -> Iterator[None]:
     """What a test that failed leaves does not spoil the next one."""
     yield
-    sabotaged.order_path.unlink(missing_ok=True)
-    if not sabotaged.is_running:
-        sabotaged.start()
-    sabotaged.remove_containers()
-    sabotaged.api("POST", "/volumes/prune", filters={"all": ["1"]}).expect(200)
-
-
-@contextlib.contextmanager
-def killed_at(daemon: SabotagedDaemon, when: str, commit: int) -> Iterator[None]:
-    """The daemon dies at that transaction of what is asked in the body, and is started again."""
-    daemon.order("kill", when, f"commit {commit}")
-    with contextlib.suppress(OSError, http.client.HTTPException):
-        yield
-    daemon.wait_for_death()
-    assert not daemon.order_path.exists(), "the operation has fewer transactions"
-    daemon.start()
-
-
-def make(daemon: SabotagedDaemon, *command: str, **host_config: Any) -> str:
-    """A container with an anonymous volume, an endpoint, a port and a shared memory of its own."""
-    body = {
-        "Image": "busybox:latest", "Cmd": list(command or FOREVER), "Volumes": {"/anonymous": {}},
-        "ExposedPorts": {"80/tcp": {}},
-        "HostConfig": {"IpcMode": "shareable", "PublishAllPorts": True, **host_config},
-    }  # fmt: skip
-    return str(daemon.api("POST", "/containers/create", json_body=body).expect(201).json["Id"])
-
-
-def post(daemon: SabotagedDaemon, path: str, **query: Any) -> Answer:
-    return daemon.api("POST", path, **query)
-
-
-def nothing_is_left(daemon: SabotagedDaemon) -> None:
-    assert daemon.settle() == []
-    assert daemon.api("GET", "/volumes").json["Volumes"] == []
-    assert list((daemon.data_root / "volumes").iterdir()) == []
-
-
-def remove(daemon: SabotagedDaemon, container_id: str) -> None:
-    daemon.api("DELETE", f"/containers/{container_id}", force=True, v=True).expect(204)
-    nothing_is_left(daemon)
-
-
-def state_of(daemon: SabotagedDaemon, container_id: str) -> Any:
-    answer = daemon.api("GET", f"/containers/{container_id}/json")
-    return answer.json["State"] if answer.status == 200 else None
-
-
-def moments(commits: int) -> list[Any]:
-    numbers = range(1, commits + 1)
-    return [
-        pytest.param(when, number, id=f"{when}-{number}") for number in numbers for when in (BEFORE, AFTER)
-    ]
+    sweep(sabotaged)
 
 
 # --- the end of a run ---------------------------------------------------------------------------------------
@@ -170,43 +123,6 @@ def test_remove(sabotaged: SabotagedDaemon, when: str, commit: int) -> None:
     assert state_of(sabotaged, made) is None
     nothing_is_left(sabotaged)
     assert sabotaged.told(made) == ["create", "destroy"]
-
-
-@pytest.mark.parametrize(("when", "commit"), [*moments(2), *moments(5)[7:]])
-def test_stop(sabotaged: SabotagedDaemon, when: str, commit: int) -> None:
-    """Marked as stopped by hand, the signal told, the volume unmounted, the end, the stop told."""
-    made = make(sabotaged, "sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.01; done")
-    post(sabotaged, f"/containers/{made}/start").expect(204)
-    with killed_at(sabotaged, when, commit):
-        post(sabotaged, f"/containers/{made}/stop", t=30)
-    if (when, commit) in ((BEFORE, 1), (AFTER, 1)):
-        # No signal was sent: the container runs on, and can be stopped.
-        assert state_of(sabotaged, made)["Running"]
-        post(sabotaged, f"/containers/{made}/stop", t=30).expect(204)
-    steps.until(lambda: not state_of(sabotaged, made)["Running"])
-    state = state_of(sabotaged, made)
-    assert (state["Status"], state["ExitCode"]) == ("exited", 3)
-    assert [a for a in sabotaged.told(made) if a not in ("kill", "stop")] == ["create", "start", "die"]
-    assert sabotaged.told(made).count("kill") <= 1
-    assert sabotaged.settle(made) == []
-    remove(sabotaged, made)
-
-
-@pytest.mark.parametrize("verb", ["pause", "unpause"])
-@pytest.mark.parametrize("when", [BEFORE, AFTER])
-def test_pause_and_unpause(sabotaged: SabotagedDaemon, when: str, verb: str) -> None:
-    """The freezer is the truth: where it was changed, the event is told after the restart."""
-    made = make(sabotaged)
-    post(sabotaged, f"/containers/{made}/start").expect(204)
-    story = ["create", "start", "pause"]
-    if verb == "unpause":
-        post(sabotaged, f"/containers/{made}/pause").expect(204)
-        story.append("unpause")
-    with killed_at(sabotaged, when, 1):
-        post(sabotaged, f"/containers/{made}/{verb}")
-    assert state_of(sabotaged, made)["Paused"] is (verb == "pause")
-    assert sabotaged.told(made) == story
-    remove(sabotaged, made)
 
 
 @pytest.mark.parametrize("when", [BEFORE, AFTER])

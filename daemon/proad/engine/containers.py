@@ -11,23 +11,21 @@ from collections.abc import Collection
 import structlog
 from msgspec.structs import replace
 
-from proad.config import Config
 from proad.engine.images import Images
+from proad.engine.limits import Limits
 from proad.engine.listing import ListQuery, list_containers
 from proad.engine.locks import Locks
 from proad.engine.lookup import event_attributes, find_container, named
 from proad.engine.waiting import Waiter, Waiters, WaitResult
 from proad.host.cgroup import Cgroups
-from proad.host.devices import block_numbers
 from proad.host.hostfacts import HostFactsReader
 from proad.host.overlay import Overlay
 from proad.host.process import run
-from proad.host.runtime import SEARCH_PATH, find_runtime
+from proad.host.runtime import SEARCH_PATH
 from proad.model import errors
 from proad.model.container import Container, Status
-from proad.model.hostconfig import HostConfig, UpdateRequest
+from proad.model.hostconfig import UpdateRequest
 from proad.model.names import check_name
-from proad.model.spec import runtime_resources
 from proad.model.update import merge_update
 from proad.store.db import Store
 
@@ -45,7 +43,6 @@ class Containers:
 
     def __init__(
         self,
-        config: Config,
         store: Store,
         locks: Locks,
         waiters: Waiters,
@@ -53,8 +50,8 @@ class Containers:
         overlay: Overlay,
         cgroups: Cgroups,
         facts: HostFactsReader,
+        limits: Limits,
     ) -> None:
-        self._config = config
         self._store = store
         self._locks = locks
         self._waiters = waiters
@@ -62,6 +59,7 @@ class Containers:
         self._overlay = overlay
         self._cgroups = cgroups
         self._facts = facts
+        self._limits = limits
 
     def find(self, ref: str) -> Container:
         """See :func:`proad.engine.lookup.find_container`."""
@@ -205,21 +203,19 @@ class Containers:
                 raise errors.InvalidParameter(
                     f"Cannot update container {container.id}: {error.message}"
                 ) from error
-            if container.status.has_process and container.run is not None:
-                await self._apply(container, merged)
-            with self._store.transaction() as tx:
-                tx.put_container(replace(self._store.containers[container.id], host_config=merged))
-                tx.emit("container", "update", container.id, event_attributes(container))
+            if container.status.has_process:
+                await self._limits.change(container, merged)
+            current = self._store.containers[container.id]
+            run = replace(current.run, limits_in_doubt=False) if current.run is not None else None
+            try:
+                with self._store.transaction() as tx:
+                    tx.put_container(replace(current, host_config=merged, run=run))
+                    tx.emit("container", "update", container.id, event_attributes(container))
+            except errors.System:
+                if container.status.has_process:
+                    await self._limits.restore(container)
+                raise
         return warnings
-
-    async def _apply(self, container: Container, host_config: HostConfig) -> None:
-        assert container.run is not None
-        runtime = find_runtime(
-            container.run.runtime, self._config.runtimes, self._config.exec_root / "runtime"
-        )
-        can_lift = self._facts.read(host_config).can_limit_swap
-        resources = runtime_resources(host_config, block_numbers(host_config), lift_swap=can_lift)
-        await runtime.update(container.id, resources)
 
     def _images_named(self, ref: str) -> set[str]:
         """Ids of the image called ``ref`` and of all that were made on top of it; empty if there is none."""

@@ -19,8 +19,10 @@ import trio
 from msgspec.structs import replace
 
 from proad.config import Config
+from proad.engine.control import Control
 from proad.engine.dispose import Disposer
 from proad.engine.images import Images
+from proad.engine.limits import Limits
 from proad.engine.locks import Locks
 from proad.engine.lookup import event_attributes
 from proad.engine.mounting import Mounting
@@ -28,7 +30,7 @@ from proad.engine.networks import Networks
 from proad.engine.resources import RunResources
 from proad.engine.start import Starter
 from proad.engine.streams import Streams
-from proad.engine.supervise import Supervisor
+from proad.engine.supervise import Supervisor, awaits_restart
 from proad.engine.volumes import RESIDUE as VOLUME_RESIDUE
 from proad.engine.volumes import Volumes
 from proad.host import mounts
@@ -63,6 +65,8 @@ class Recovery:
         disposer: Disposer,
         supervisor: Supervisor,
         starter: Starter,
+        control: Control,
+        limits: Limits,
         streams: Streams,
         conmon: Conmon,
         cgroups: Cgroups,
@@ -80,6 +84,8 @@ class Recovery:
         self._disposer = disposer
         self._supervisor = supervisor
         self._starter = starter
+        self._control = control
+        self._limits = limits
         self._streams = streams
         self._conmon = conmon
         self._cgroups = cgroups
@@ -105,7 +111,10 @@ class Recovery:
         await self._mounting.recover()
         await self._free_unowned()
         for container in list(self._store.containers.values()):
-            self._start_by_policy(container, was_running=container.id in was_running)
+            if container.run is not None and container.run.ending is not None:
+                self._nursery.start_soon(self._control.carry_on, container.id, container.run.id)
+            else:
+                self._start_by_policy(container, was_running=container.id in was_running)
 
     async def on_timer(self) -> None:
         """Free what nobody owns: what undos could not remove, and what was left by things that died."""
@@ -134,6 +143,8 @@ class Recovery:
                 self._supervisor.restart_later(container, container.run)
             case Status.REMOVING:
                 await self._finish_removal(container)
+            case Status.EXITED if awaits_restart(container):
+                pass  # started when all is settled, and not removed automatically
             case Status.EXITED | Status.CREATED if container.host_config.auto_remove and container.run:
                 await self._supervisor.auto_remove_locked(container)
 
@@ -176,7 +187,7 @@ class Recovery:
             monitored = self._conmon.adopt(bundle, run.id, monitor, ProcessId(run.pid, run.pid_start))
             await self._streams.adopt(container.id, monitored)
             self._supervisor.watch(container.id, run.id, monitored)
-            self._match_freezer(container, run)
+            await self._finish_verbs(container, run)
             log.info("container adopted", container=container.id, pid=run.pid)
             return
         if rebooted:
@@ -186,6 +197,14 @@ class Recovery:
             report = await gone.exited()
             gone.close()
         await self._supervisor.end_run_locked(container, run, report)
+
+    async def _finish_verbs(self, container: Container, run: Run) -> None:
+        """What was being done to a running container when the daemon died: finish it, or take it back."""
+        if run.signal:
+            self._control.send_again(container)
+        if run.limits_in_doubt:
+            await self._limits.restore(container)
+        self._match_freezer(self._store.containers[container.id], run)
 
     def _match_freezer(self, container: Container, run: Run) -> None:
         """A pause may have been cut between the freezer and the record: the freezer is the truth."""

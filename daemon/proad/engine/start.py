@@ -99,15 +99,21 @@ class Starter:
             self._supervisor.forget_backoff(container.id)
             await self._start_locked(container, restart_count=0)
 
-    async def start_if_stopped(self, container_id: str) -> None:
-        """Start it unless it runs: for the verb restart, which a restart policy may have forestalled."""
+    async def start_if_stopped(self, container_id: str, *, restarted: bool = False) -> None:
+        """Start it unless it runs: for the verb restart, which somebody else's start may have forestalled.
+
+        With ``restarted``, event ``restart`` is told as well.
+        """
         async with self._locks.of(container_id):
             container = self._still_there(container_id, container_id)
             if container.status.has_process:
+                if restarted:
+                    with self._store.transaction(durable=False) as tx:
+                        tx.emit("container", "restart", container_id, event_attributes(container))
                 return
             refuse_start(container)
             self._supervisor.forget_backoff(container.id)
-            await self._start_locked(container, restart_count=0)
+            await self._start_locked(container, restart_count=0, restarted=restarted)
 
     async def start_again(self, container_id: str, run_id: str) -> None:
         """Start it because of its restart policy, if ``run_id`` is still its last run and nobody stopped it
@@ -175,7 +181,9 @@ class Starter:
         self._mounting.settle(container.id)
         return container
 
-    async def _start_locked(self, container: Container, *, restart_count: int) -> None:
+    async def _start_locked(
+        self, container: Container, *, restart_count: int, restarted: bool = False
+    ) -> None:
         """Run the steps. The caller holds the lock and has refused what cannot be started."""
         timer = StepTimer()
         self._nursery.start_soon(self._cgroups.prepay_migration)
@@ -184,7 +192,7 @@ class Starter:
         host_config, warnings = check_against_host(container.host_config, facts)
         for warning in warnings:
             log.warning(warning, container=container.id)
-        container = self._begin(container, host_config, restart_count)
+        container = self._begin(container, host_config, restart_count, restarted=restarted)
         assert container.run is not None
         undo = UndoStack(self._store)
         try:
@@ -202,10 +210,12 @@ class Starter:
                 raise
             raise error from raised
 
-    def _begin(self, container: Container, host_config: HostConfig, restart_count: int) -> Container:
+    def _begin(
+        self, container: Container, host_config: HostConfig, restart_count: int, *, restarted: bool
+    ) -> Container:
         """Intent on disk before anything is touched."""
         cgroup = self._acquirer.cgroup_of(container)  # recovery looks there, wherever it is
-        run = Run(id=secrets.token_hex(16), begun_ns=time.time_ns(), cgroup=cgroup)
+        run = Run(id=secrets.token_hex(16), begun_ns=time.time_ns(), cgroup=cgroup, restarted=restarted)
         container = replace(
             container.with_status(Status.STARTING),
             host_config=host_config,
@@ -278,6 +288,8 @@ class Starter:
             tx.put_container(container)
             tell_network(tx, "connect", container, run)
             tx.emit("container", "start", container.id, event_attributes(container))
+            if run.restarted:
+                tx.emit("container", "restart", container.id, event_attributes(container))
 
     async def _discard(self, monitored: Monitored, acquired: Acquisition, container_id: str) -> None:
         try:

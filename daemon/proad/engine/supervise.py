@@ -99,20 +99,15 @@ class Supervisor:
         """Free what a run held, write down its end, let policy decide. The caller holds the lock."""
         ended = await self._make_sure_it_ended(run, report)
         await self._resources.release(container, run)
-        container = self._store.containers[container.id]  # a stop may have marked it while we released
-        restarts = not self.draining and restarts_after_exit(
-            container.host_config.restart_policy,
-            exit_code=ended.exit_code,
-            restart_count=container.restart_count,
-            stopped_by_user=container.stopped_by_user,
-        )
-        container = await self._record_end(container, run, ended, restarts=restarts)
+        container = await self._record_end(container.id, run, ended)
+        restarts = container.status is Status.RESTARTING
+        log.info("container exited", container=container.id, exit_code=ended.exit_code, restarting=restarts)
         self._streams.run_ended(container.id)
         self._waiters.run_ended(container.id, WaitResult(ended.exit_code, ended.error))
         self._resources.finish_later(container, run)
         if restarts:
             self.restart_later(container, run)
-        elif container.host_config.auto_remove:
+        elif container.host_config.auto_remove and not awaits_restart(container):
             await self.auto_remove_locked(container)
 
     async def _make_sure_it_ended(self, run: Run, report: ExitReport) -> _Ended:
@@ -129,41 +124,50 @@ class Supervisor:
             log.error("processes of a container resist", cgroup=run.cgroup, error=error.message)
         return _Ended(KILLED, report.oom_killed, time.time_ns(), MONITOR_LOST)
 
-    async def _record_end(
-        self, container: Container, run: Run, ended: _Ended, *, restarts: bool
-    ) -> Container:
+    async def _record_end(self, container_id: str, run: Run, ended: _Ended) -> Container:
         """Write the end down. It has happened, so a disk that is full just now only delays the news."""
-        status = Status.RESTARTING if restarts else Status.EXITED
+        while True:
+            try:
+                # Read each time: a stop may mark it while we release, or wait for the disk.
+                return self._write_end(self._store.containers[container_id], run, ended)
+            except errors.System as error:
+                log.error("end of a container not recorded yet", container=container_id, error=error.message)
+                await trio.sleep(RECORD_RETRY_S)
+
+    def _write_end(self, before: Container, run: Run, ended: _Ended) -> Container:
+        restarts = not self.draining and restarts_after_exit(
+            before.host_config.restart_policy,
+            exit_code=ended.exit_code,
+            restart_count=before.restart_count,
+            stopped_by_user=before.stopped_by_user,
+        )
+        ending = before.run.ending if before.run is not None else None
+        remaining = ending if ending is not None and ending.verb == "restart" else None
         container = replace(
-            container.with_status(status),
+            before.with_status(Status.RESTARTING if restarts else Status.EXITED),
             exit_code=ended.exit_code,
             error=ended.error,
             oom_killed=ended.oom_killed,
             finished_ns=ended.finished_ns,
-            run=replace(run, endpoint=None, netns=""),
+            run=replace(run, endpoint=None, netns="", signal=0, limits_in_doubt=False, ending=remaining),
         )
         duration_s = max(0, ended.finished_ns - run.started_ns) // 10**9
-        while True:
-            try:
-                self._write_end(container, run, ended, duration_s)
-                break
-            except errors.System as error:
-                log.error("end of a container not recorded yet", container=container.id, error=error.message)
-                await trio.sleep(RECORD_RETRY_S)
-        log.info("container exited", container=container.id, exit_code=ended.exit_code, restarting=restarts)
-        return container
-
-    def _write_end(self, container: Container, run: Run, ended: _Ended, duration_s: int) -> None:
+        exit_told = {"exitCode": str(ended.exit_code), "execDuration": str(duration_s)}
+        told = [("die", exit_told)]
+        if ended.oom_killed:
+            told.insert(0, ("oom", {}))
+        if ending is not None:
+            told.append(("stop", {}))
+        if before.status is Status.PAUSED and before.run is not None and before.run.signal:
+            told.insert(0, ("unpause", {}))  # thawed to die of the signal, by a daemon that could not tell it
         with self._store.transaction(durable=False) as tx:
             tx.put_container(container)
-            tell_network(tx, "disconnect", container, run, time_ns=ended.finished_ns)
-            if ended.oom_killed:
-                attributes = event_attributes(container)
-                tx.emit("container", "oom", container.id, attributes, time_ns=ended.finished_ns)
-            attributes = event_attributes(
-                container, exitCode=str(ended.exit_code), execDuration=str(duration_s)
-            )
-            tx.emit("container", "die", container.id, attributes, time_ns=ended.finished_ns)
+            tell_signal(tx, before, time_ns=ended.finished_ns)
+            tell_network(tx, "disconnect", before, run, time_ns=ended.finished_ns)
+            for action, extra in told:
+                attributes = event_attributes(container, **extra)
+                tx.emit("container", action, container.id, attributes, time_ns=ended.finished_ns)
+        return container
 
     async def auto_remove_locked(self, container: Container) -> None:
         """Honour ``AutoRemove``; a failure leaves the container ``dead`` and is told to who waits for its
@@ -192,6 +196,19 @@ def tell_network(tx: Transaction, action: str, container: Container, run: Run, *
     if run.endpoint is not None:
         attributes = {"container": container.id, "name": run.endpoint.network, "type": "bridge"}
         tx.emit("network", action, run.endpoint.network_id, attributes, time_ns=time_ns)
+
+
+def tell_signal(tx: Transaction, container: Container, *, time_ns: int = 0) -> None:
+    """Event ``kill`` of the signal that the record says is being sent, if any; ``time_ns`` 0 is now."""
+    if container.run is not None and container.run.signal:
+        attributes = event_attributes(container, signal=str(container.run.signal))
+        tx.emit("container", "kill", container.id, attributes, time_ns=time_ns)
+
+
+def awaits_restart(container: Container) -> bool:
+    """Whether the verb restart has stopped it, and has not started it yet."""
+    ending = container.run.ending if container.run is not None else None
+    return container.status is Status.EXITED and ending is not None and ending.verb == "restart"
 
 
 async def _no_start(container_id: str, run_id: str) -> None:

@@ -6,6 +6,7 @@ ignored.
 """
 
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
@@ -53,6 +54,16 @@ class StepTime(msgspec.Struct, frozen=True):
     end_ms: float
 
 
+class Ending(msgspec.Struct, frozen=True):
+    """A stop or a restart that was asked for while a run lasted: the end of the run completes the stop.
+
+    ``timeout_s`` is how long the process may take before it is killed; negative is for ever.
+    """
+
+    verb: Literal["stop", "restart"]
+    timeout_s: int
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One execution of a container, or the attempt at one.
 
@@ -75,6 +86,14 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Path of the network namespace's bind mount, where the run has one of its own."""
     endpoint: Endpoint | None = None
     steps: tuple[StepTime, ...] = ()
+    restarted: bool = False
+    """The verb restart began it: event ``restart`` is told with its start."""
+    signal: int = 0
+    """A signal that is being sent, its event ``kill`` not told yet; 0 for none."""
+    ending: Ending | None = None
+    """What shall end it; after the end only a restart stays here, until the next run begins."""
+    limits_in_doubt: bool = False
+    """An update is changing its limits in the kernel; what the record says is not certain."""
 
 
 class Container(msgspec.Struct, frozen=True, kw_only=True):
