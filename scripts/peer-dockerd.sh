@@ -87,11 +87,15 @@ stop() {
 remove_chains() {
     local dir=$1
     [ -e "$dir/filter.before" ] || return 0
+    local table chain ours="$bridge|172\.29\."
+    # The chains may be another dockerd's; rules with our bridge or subnet never are.
+    grep -q DOCKER "$dir/filter.before" || ours="$ours|DOCKER"
+    for table in filter nat; do
+        iptables -t "$table" -S 2>/dev/null | grep -E "^-A .*($ours)" | sed 's/^-A/-D/' |
+            while read -r rule; do eval "iptables -t $table $rule" 2>/dev/null || true; done
+    done
     if ! grep -q DOCKER "$dir/filter.before"; then
-        local table chain
         for table in filter nat; do
-            iptables -t "$table" -S 2>/dev/null | grep -E '^-A .*(DOCKER|'"$bridge"'|172\.29\.)' | sed 's/^-A/-D/' |
-                while read -r rule; do eval "iptables -t $table $rule" 2>/dev/null || true; done
             for chain in $(iptables -t "$table" -S 2>/dev/null | awk '/^-N DOCKER/ { print $2 }'); do
                 iptables -t "$table" -F "$chain" && iptables -t "$table" -X "$chain" || true
             done
