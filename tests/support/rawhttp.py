@@ -60,6 +60,7 @@ class Api:
         self,
         method: str,
         path: str,
+        /,
         *,
         json_body: object = None,
         body: bytes | None = None,
@@ -78,7 +79,7 @@ class Api:
             connection.close()
 
     def stream(
-        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, timeout_s: float = 30.0,
+        self, method: str, path: str, /, *, headers: Mapping[str, str] | None = None, timeout_s: float = 30.0,
         version: str = DEFAULT_VERSION, **query: object,
     ) -> "Stream":  # fmt: skip
         """Ask and return as soon as the header is there; close it when done."""
