@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from proad.api import wire
+from proad.api import statewire, wire
 from proad.api.summaries import Summaries
 from proad.model.container import Container, Run, Status, StepTime
 from proad.model.hostconfig import ContainerConfig, Empty, HostConfig
@@ -68,13 +68,15 @@ def running(**changes: Any) -> Container:
 
 
 def test_a_container_that_never_ran_has_no_times_of_the_epoch() -> None:
-    state = wire.state(container())
+    state = statewire.state(container())
     assert (state["StartedAt"], state["FinishedAt"]) == ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z")
     assert (state["Status"], state["Running"], state["Pid"]) == ("created", False, 0)
 
 
 def test_times_are_exact_to_the_nanosecond_and_without_trailing_zeros() -> None:
-    shown = wire.state(container(status=Status.EXITED, started_ns=CREATED_NS + 120, finished_ns=CREATED_NS))
+    shown = statewire.state(
+        container(status=Status.EXITED, started_ns=CREATED_NS + 120, finished_ns=CREATED_NS)
+    )
     assert (shown["StartedAt"], shown["FinishedAt"]) == (
         "2023-11-14T22:13:20.00000012Z",
         "2023-11-14T22:13:20Z",
@@ -96,7 +98,7 @@ def test_times_are_exact_to_the_nanosecond_and_without_trailing_zeros() -> None:
     ],
 )
 def test_states(status: Status, started: bool, shown: str, flags: set[str]) -> None:
-    state = wire.state(container(status=status, has_been_started=started))
+    state = statewire.state(container(status=status, has_been_started=started))
     assert state["Status"] == shown
     assert {name for name in ("Running", "Paused", "Restarting", "Dead") if state[name]} == flags
 
@@ -112,16 +114,16 @@ def test_states(status: Status, started: bool, shown: str, flags: set[str]) -> N
     ],
 )  # fmt: skip
 def test_human_duration(seconds: float, words: str) -> None:
-    assert wire.human_duration(int(seconds * SECOND)) == words
+    assert statewire.human_duration(int(seconds * SECOND)) == words
 
 
 def test_status_texts() -> None:
     now_ns = CREATED_NS + 65 * SECOND
-    assert wire.status_text(container(), now_ns) == "Created"
-    assert wire.status_text(running(), now_ns) == "Up About a minute"
-    assert wire.status_text(running(status=Status.PAUSED), now_ns) == "Up About a minute (Paused)"
+    assert statewire.status_text(container(), now_ns) == "Created"
+    assert statewire.status_text(running(), now_ns) == "Up About a minute"
+    assert statewire.status_text(running(status=Status.PAUSED), now_ns) == "Up About a minute (Paused)"
     exited = container(status=Status.EXITED, exit_code=3, started_ns=1, finished_ns=CREATED_NS + 60 * SECOND)
-    assert wire.status_text(exited, now_ns) == "Exited (3) 5 seconds ago"
+    assert statewire.status_text(exited, now_ns) == "Exited (3) 5 seconds ago"
 
 
 def test_ports_of_a_running_container() -> None:

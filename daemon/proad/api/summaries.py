@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from proad.api import wire
+from proad.api.statewire import status_text
 from proad.model.container import Container
 
 Sizes = Mapping[str, tuple[int, int]]
@@ -50,7 +51,7 @@ class Summaries:
             if entry is None or entry[0] is not container or entry[1] != image or entry[2] != links:
                 summary = wire.summary(container, image, links, network_ids, version)
                 entry = kept[key] = (container, image, links, msgspec.json.encode(summary)[:-1])
-            status = msgspec.json.encode(wire.status_text(container, now_ns))
+            status = msgspec.json.encode(status_text(container, now_ns))
             size = b""
             if sizes is not None and container.id in sizes:
                 size = b',"SizeRw":%d,"SizeRootFs":%d' % sizes[container.id]

@@ -9,6 +9,7 @@ from proad.engine.lookup import find_container
 from proad.model import errors
 from proad.model.container import Container, Status
 from proad.model.durations import parse_timestamp_ns
+from proad.model.health import HealthStatus
 from proad.store.db import Store
 
 Filters = Mapping[str, Sequence[str]]
@@ -16,8 +17,6 @@ Predicate = Callable[[Container], bool]
 
 RUNNING = frozenset({Status.RUNNING, Status.PAUSED, Status.RESTARTING})
 """What a list shows without ``all``; a restarting container counts as running, as with Docker."""
-
-HEALTH = ("none", "starting", "healthy", "unhealthy")
 
 
 @dataclass(frozen=True)
@@ -126,9 +125,9 @@ def _predicate(
             ports = _ports(name, values)
             return lambda c: not ports.isdisjoint(c.config.exposed_ports)
         case "health":
-            if bad := set(values) - set(HEALTH):
+            if bad := set(values) - set(HealthStatus):
                 raise errors.InvalidParameter(f"invalid filter 'health={bad.pop()}'")
-            return lambda c: "none" in values
+            return lambda c: c.health_status in values
         case "is-task":
             asked = [_boolean(name, v) for v in values]
             tasks_only = all(asked)  # there are no tasks without swarm

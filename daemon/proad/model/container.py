@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from proad.model import errors
+from proad.model.health import Health, HealthStatus
 from proad.model.hostconfig import ContainerConfig, HostConfig
 from proad.model.links import Link
 from proad.model.mounts import MountPoint
@@ -127,10 +128,19 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     stopped_by_user: bool = False
     """The user stopped it by hand: ``unless-stopped`` does not start it at boot."""
     restart_count: int = 0
+    health: Health | None = None
+    """What its probes said; None where none are asked for or it never ran."""
 
     @property
     def short_id(self) -> str:
         return self.id[:12]
+
+    @property
+    def health_status(self) -> HealthStatus:
+        """How it is as far as anyone can tell: what nobody probes, as it does not run, is not healthy."""
+        if self.health is None:
+            return HealthStatus.NONE
+        return self.health.status if self.status is Status.RUNNING else HealthStatus.UNHEALTHY
 
     def with_status(self, status: Status) -> "Container":
         """Return the record moved to ``status``.

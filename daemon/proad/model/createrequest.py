@@ -155,15 +155,23 @@ def _of_version(request: CreateRequest, version: ApiVersion) -> CreateRequest:
         changes["kernel_memory"] = 0
     if version < (1, 43):
         changes["annotations"] = {}
-    networks = request.networks
+    networks, config = request.networks, request.config
     if version < (1, 44):
+        if config.healthcheck is not None:
+            config = replace(config, healthcheck=replace(config.healthcheck, start_interval=0))
         if len(networks) > 1:
             raise errors.InvalidParameter(
                 f"Container cannot be created with multiple network endpoints: {', '.join(networks)}"
             )
         networks = {name: replace(endpoint, mac_address="") for name, endpoint in networks.items()}
     host_config = replace(host_config, **changes)
-    return replace(request, host_config=host_config, networks=networks, is_read_only_flat=version < (1, 44))
+    return replace(
+        request,
+        config=config,
+        host_config=host_config,
+        networks=networks,
+        is_read_only_flat=version < (1, 44),
+    )
 
 
 def _mount_of_version(mount: MountRequest, version: ApiVersion) -> MountRequest:

@@ -1,4 +1,4 @@
-"""Sync, pure. Points in time as Docker's requests give them: Unix times, dates, and durations before now."""
+"""Sync, pure. Times as Docker writes them: points (Unix times, dates, durations before now) and lengths."""
 
 import re
 from datetime import UTC, datetime
@@ -21,6 +21,23 @@ def parse_duration_ns(text: str) -> int:
     if not _DURATION.fullmatch(text):
         raise errors.InvalidParameter(f"time: invalid duration {text!r}")
     return sum(round(float(number) * _UNITS_NS[unit]) for number, unit in _DURATION_PIECE.findall(text))
+
+
+def format_duration(nanoseconds: int) -> str:
+    """A length of time, not negative, as Go prints it: ``1m30s``, ``1.5s``, ``100ms``, ``0s``."""
+    for unit_ns, unit in ((10**3, "ns"), (10**6, "µs"), (10**9, "ms")):
+        if 0 < nanoseconds < unit_ns:
+            return f"{_decimal(nanoseconds, unit_ns // 10**3)}{unit}"
+    minutes, rest = divmod(nanoseconds, _UNITS_NS["m"])
+    hours, minutes = divmod(minutes, 60)
+    before = f"{hours}h{minutes}m" if hours else f"{minutes}m" if minutes else ""
+    return f"{before}{_decimal(rest, _UNITS_NS['s'])}s"
+
+
+def _decimal(nanoseconds: int, unit_ns: int) -> str:
+    """So many of a unit (a power of ten), exactly and without zeros at the end."""
+    whole, rest = divmod(nanoseconds, unit_ns)
+    return f"{whole}.{rest:0{len(str(unit_ns)) - 1}d}".rstrip("0") if rest else str(whole)
 
 
 def parse_timestamp_ns(text: str, *, now_ns: int) -> int:
