@@ -101,8 +101,13 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
         raise errors.Unavailable("conmon is not installed: it keeps containers alive without the daemon")
     conmon = Conmon(Path(conmon_path))
     cgroups = Cgroups(layout)
-    facts = HostFactsReader(layout, known_runtimes(config.runtimes), choice.runtime.name)
     overlay = Overlay(config.data_root)
+    facts = HostFactsReader(
+        layout,
+        known_runtimes(config.runtimes),
+        choice.runtime.name,
+        storage_quota=overlay.limits_sizes,
+    )
     locks, waiters = Locks(), Waiters()
     volumes = Volumes(config, store)
     blobs = BlobStore(config.data_root)

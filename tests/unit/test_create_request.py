@@ -287,7 +287,7 @@ def test_what_cannot_work_is_refused(host: dict[str, Any], text: str) -> None:
     ("field", "value"),
     [
         ("Cgroup", "x"), ("CpuCount", 1), ("CpuRealtimePeriod", 1), ("CpuRealtimeRuntime", 1),
-        ("KernelMemoryTCP", 1), ("StorageOpt", {"size": "1G"}),
+        ("KernelMemoryTCP", 1),
         ("DeviceRequests", [{"Driver": "nvidia", "Count": -1, "Capabilities": [["gpu"]]}]),
     ],
 )  # fmt: skip

@@ -36,6 +36,7 @@ def _findings(config: Config) -> Iterator[Finding]:
     yield kernel.openat2()
     yield kernel.overlay()
     yield tools.file_system(config.data_root)
+    yield tools.storage_quota(config.data_root)
     yield from kernel.links()
     yield kernel.nftables(config)
     yield kernel.seccomp()

@@ -11,6 +11,7 @@ from proad.check.finding import Finding, Level, either
 from proad.config import Config
 from proad.host.cgroup import Layout, detect_layout
 from proad.host.facts import filesystem_of
+from proad.host.quota import ProjectQuotas
 from proad.host.runtime import SEARCH_PATH, choose_runtime
 from proad.model import errors
 from proad.model.seccomp import BUILTIN_PATH
@@ -34,6 +35,19 @@ def file_system(data_root: Path) -> Finding:
         value,
         "fit for layers",
         "little room: imports and writes in containers may fail",
+        needed=False,
+    )
+
+
+def storage_quota(data_root: Path) -> Finding:
+    place = next(path for path in (data_root, *data_root.parents) if path.exists())
+    works = ProjectQuotas(place).are_enforced()
+    return either(
+        "storage quota",
+        works,
+        "works" if works else f"not on this {filesystem_of(place)}",
+        "--storage-opt size=... limits what a container writes",
+        "--storage-opt size=... is refused; it takes xfs or ext4 with project quota (prjquota)",
         needed=False,
     )
 

@@ -38,6 +38,7 @@ from proad.model.logoptions import log_size_limit
 from proad.model.mounts import SpecMount
 from proad.model.network import Endpoint
 from proad.model.spec import DEFAULT_SHM_BYTES, SpecInputs, build_spec, wants_init
+from proad.model.storage import parse_storage_opt
 from proad.model.user import ProcessUser, resolve_user
 from proad.store.db import Store
 
@@ -227,7 +228,8 @@ class Acquirer:
         paths = self._resources.paths(container.id)
         with timer.step("rootfs"):
             undo.push("rootfs", self._overlay.unmount, container.id, residue=("rootfs", container.id))
-            rootfs = self._overlay.mount(container.id, container.layers)
+            size_bytes = parse_storage_opt(container.host_config.storage_opt)
+            rootfs = self._overlay.mount(container.id, container.layers, size_bytes=size_bytes)
         with timer.step("links"):
             link_variables = linked_environment(container, linked)
         with Rootfs(rootfs) as tree:

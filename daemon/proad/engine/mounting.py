@@ -29,6 +29,7 @@ from proad.model.container import Container
 from proad.model.image import Image
 from proad.model.mountparse import PlannedMount, parse_volumes_from, plan_mounts
 from proad.model.mounts import MountPoint, SpecMount, bind_mount, by_depth, tmpfs_mount
+from proad.model.storage import parse_storage_opt
 from proad.store.db import Store
 
 log = structlog.get_logger(__name__)
@@ -148,7 +149,8 @@ class Mounting:
         if not empty:
             return
         was_mounted = self._overlay.is_mounted(container.id)
-        rootfs = self._overlay.mount(container.id, container.layers)
+        size_bytes = parse_storage_opt(container.host_config.storage_opt)
+        rootfs = self._overlay.mount(container.id, container.layers, size_bytes=size_bytes)
         try:
             for point in empty:
                 await self._fill_one(container.id, point, rootfs)

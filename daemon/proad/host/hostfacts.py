@@ -31,10 +31,13 @@ _RLIMITS = {
 class HostFactsReader:
     """Reads the facts. ``runtimes`` are the names that a container may ask for."""
 
-    def __init__(self, layout: Layout, runtimes: Collection[str], default_runtime: str) -> None:
+    def __init__(
+        self, layout: Layout, runtimes: Collection[str], default_runtime: str, *, storage_quota: bool
+    ) -> None:
         self._layout = layout
         self._runtimes = frozenset(runtimes)
         self._default_runtime = default_runtime
+        self._storage_quota = storage_quota
         status = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
         self._capabilities = capabilities.from_mask(int(status["CapEff"], 16))
         self._seccomp = "Seccomp" in status
@@ -66,6 +69,7 @@ class HostFactsReader:
             capabilities=self._capabilities,
             seccomp=self._seccomp,
             apparmor=self._apparmor,
+            storage_quota=self._storage_quota,
             cgroup_namespaces=os.path.exists("/proc/self/ns/cgroup"),
             ipv4_forwarding=_line("/proc/sys/net/ipv4/ip_forward", "0") == "1",
             runtimes=self._runtimes,

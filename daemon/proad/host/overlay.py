@@ -20,6 +20,7 @@ import trio
 
 from proad.host import mounts
 from proad.host.diskusage import measure_tree
+from proad.host.quota import ProjectQuotas
 from proad.host.trees import remove_tree
 from proad.model import errors
 
@@ -36,6 +37,9 @@ class Overlay:
     def __init__(self, data_root: Path) -> None:
         self._layers = data_root / "layers"
         self._containers = data_root / "containers"
+        self._quotas = ProjectQuotas(self._containers)
+        self.limits_sizes = self._quotas.are_enforced()
+        """Whether the file system can limit what a container writes."""
         self._index_option = ",index=off" if Path("/sys/module/overlay/parameters/index").exists() else ""
 
     def layer_path(self, chain_id: str) -> Path:
@@ -59,10 +63,11 @@ class Overlay:
             return False
         return rootfs.st_dev != os.stat(self.container_path(container_id)).st_dev
 
-    def mount(self, container_id: str, layers: Sequence[str]) -> Path:
+    def mount(self, container_id: str, layers: Sequence[str], *, size_bytes: int = 0) -> Path:
         """Mount the root filesystem of a container and return where; one that is mounted stays as it is.
 
-        ``layers`` are chain IDs, lowest first.
+        ``layers`` are chain IDs, lowest first. Of what the container writes, the file system takes
+        ``size_bytes``, all that is free if 0.
 
         Raises:
             errors.System: a layer is missing, there are too many, or the kernel refused.
@@ -76,6 +81,8 @@ class Overlay:
         for name in ("upper", "rootfs"):
             (home / name).mkdir(mode=0o755, exist_ok=True)
         (home / "work").mkdir(mode=0o700, exist_ok=True)
+        if size_bytes:
+            self._quotas.limit([home / "upper", home / "work"], size_bytes)
         if not lower:
             lower = [_empty(home)]  # an image without layers (FROM scratch) still needs a lower directory
         self._mount(rootfs, lower, {"upperdir": home / "upper", "workdir": home / "work"})
@@ -151,6 +158,8 @@ class Overlay:
             errors.System: something cannot be deleted; the text names it. The rest is gone.
         """
         await self.unmount(container_id)
+        if self.limits_sizes:
+            self._quotas.lift(self.upper_path(container_id))
         await trio.to_thread.run_sync(remove_tree, self.container_path(container_id))
 
     def mounted(self) -> set[str]:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from proad.model import capabilities, errors
+from proad.model import capabilities, errors, storage
 from proad.model.defaults import with_defaults
 from proad.model.hostconfig import HostConfig, Resources
 from proad.model.hostfacts import HostFacts
@@ -46,6 +46,8 @@ def check_against_host(host_config: HostConfig, facts: HostFacts) -> tuple[HostC
         raise errors.InvalidParameter(f"unknown or invalid runtime name: {runtime}")
     _check_devices(adapted, facts)
     _check_seccomp(adapted, facts)
+    if adapted.storage_opt and not facts.storage_quota:
+        raise errors.InvalidParameter(storage.NOT_SUPPORTED)
     return adapted, warnings
 
 

@@ -34,7 +34,8 @@ class HostFacts:
     ``mems_online`` are lists as the kernel writes them (``0-3,8``). ``missing_devices`` are the paths among
     a configuration's devices, block devices included, that do not lead to what they should. ``hard_limits``
     holds the daemon's own hard limits by lower-case name (``nofile``), -1 for none; it is empty where
-    limits may be raised at will.
+    limits may be raised at will. ``storage_quota`` tells that the file system of the containers can limit
+    what each of them writes.
     """
 
     cgroup_version: int = 2
@@ -47,6 +48,7 @@ class HostFacts:
     capabilities: frozenset[str] = frozenset(capabilities.BY_NUMBER)
     seccomp: bool = True
     apparmor: bool = False
+    storage_quota: bool = False
     cgroup_namespaces: bool = True
     ipv4_forwarding: bool = True
     runtimes: frozenset[str] = frozenset({"crun", "runc"})

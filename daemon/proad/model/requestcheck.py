@@ -15,6 +15,7 @@ from proad.model.logoptions import log_size_limit
 from proad.model.network import EndpointSettings, check_mac, parse_host_ip, parse_host_port, parse_port
 from proad.model.security import parse_security_opt
 from proad.model.signals import parse_signal
+from proad.model.storage import parse_storage_opt
 
 _HOSTNAME = re.compile(
     r"[!-~]{0,64}"
@@ -68,10 +69,7 @@ def _check_honoured(config: ContainerConfig, host_config: HostConfig) -> None:
         raise errors.InvalidParameter(
             f"invalid isolation ({host_config.isolation}): linux only supports 'default'"
         )
-    if host_config.storage_opt:
-        raise errors.InvalidParameter(
-            "StorageOpt: --storage-opt is supported only for overlay over xfs with 'pquota' mount option"
-        )
+    parse_storage_opt(host_config.storage_opt)
     for field, value in (
         ("Cgroup", host_config.cgroup),
         ("CpuCount", host_config.cpu_count),
