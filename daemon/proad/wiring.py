@@ -23,6 +23,7 @@ from proad.engine.remove import Remover
 from proad.engine.resources import RunResources
 from proad.engine.roles import Roles
 from proad.engine.start import Starter
+from proad.engine.stats import Stats
 from proad.engine.streams import Streams
 from proad.engine.supervise import Supervisor
 from proad.engine.system import System
@@ -31,9 +32,11 @@ from proad.engine.waiting import Waiters
 from proad.host.archive import Unpacker
 from proad.host.blobs import BlobStore
 from proad.host.cgroup import Cgroups, detect_layout
+from proad.host.cgroupstats import CgroupStats
 from proad.host.conmon import Conmon
 from proad.host.firewall import Firewall
 from proad.host.hostfacts import HostFactsReader
+from proad.host.netcounters import NetworkCounters
 from proad.host.overlay import Overlay
 from proad.host.runtime import choose_runtime, known_runtimes
 from proad.host.seccomp import SeccompProfiles
@@ -157,6 +160,8 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
         config, store, locks, resources, disposer, supervisor, starter, control, limits, streams, conmon,
         cgroups, overlay, networks, images, volumes, mounting, nursery,
     )  # fmt: skip
+    stats = Stats(store, CgroupStats(layout), NetworkCounters())
+    nursery.start_soon(stats.run)
     roles = Roles(
         config=config,
         containers=Containers(store, locks, waiters, images, overlay, cgroups, facts, limits),
@@ -165,6 +170,7 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
         control=control,
         remover=Remover(store, locks, control, disposer, resources, overlay),
         streams=streams,
+        stats=stats,
         images=images,
         volumes=volumes,
         networks=networks,

@@ -7,6 +7,7 @@ from proad.api.diskusage import routes as disk_usage_routes
 from proad.api.events import routes as event_routes
 from proad.api.images import routes as image_routes
 from proad.api.networks import routes as network_routes
+from proad.api.stats import routes as stats_routes
 from proad.api.streams import routes as stream_routes
 from proad.api.system import routes as system_routes
 from proad.api.unbuilt import routes as unbuilt_routes
@@ -21,6 +22,7 @@ def all_routes() -> list[web.RouteDef]:
         *event_routes(),
         *container_routes(),
         *stream_routes(),
+        *stats_routes(),
         *image_routes(),
         *volume_routes(),
         *network_routes(),

@@ -20,7 +20,6 @@ _NOT_BUILT: dict[str, tuple[tuple[str, str], ...]] = {
         ("GET", "/containers/{name:.+}/changes"),
         ("GET", "/containers/{name:.+}/export"),
     ),
-    "container statistics": (("GET", "/containers/{name:.+}/stats"),),
     "committing containers": (("POST", "/commit"),),
     "building images": (
         ("POST", "/build"),

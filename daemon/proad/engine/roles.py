@@ -12,6 +12,7 @@ from proad.engine.images import Images
 from proad.engine.networks import Networks
 from proad.engine.remove import Remover
 from proad.engine.start import Starter
+from proad.engine.stats import Stats
 from proad.engine.streams import Streams
 from proad.engine.system import System
 from proad.engine.volumes import Volumes
@@ -28,6 +29,7 @@ class Roles:
     control: Control
     remover: Remover
     streams: Streams
+    stats: Stats
     images: Images
     volumes: Volumes
     networks: Networks
