@@ -14,17 +14,16 @@ namespace of its own, nothing else of the host is mounted, all capabilities but 
 gone, and the process dies with the daemon. The files are on the disk when the result is told.
 """
 
-import ctypes
 import errno
 import hashlib
 import io
 import json
 import os
-import resource
 import sys
 import time
 from typing import Any, Protocol
 
+from proad.host import jail
 from proad.host.layertree import LayerTree, Limits, Refused, clean_name
 from proad.host.tarstream import Readable, TarError, TarReader
 
@@ -39,13 +38,9 @@ LONGEST_MAGIC = 8
 _KEPT_AS_THEY_CAME = frozenset({"none", "gzip", "zstd"})
 """Compressions that an OCI layer blob may have; a layer in any other is kept as plain tar."""
 
-_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT, _MS_BIND = 2, 4, 8, 32, 4096
-_MS_REC, _MS_PRIVATE = 16384, 1 << 18
-_CLONE_NEWNS, _MNT_DETACH = 0x20000, 2
-_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
-_CAPABILITY_VERSION_3 = 0x20080522
-_CHOWN, _DAC_OVERRIDE, _FOWNER, _FSETID, _SYS_ADMIN, _MKNOD, _SETFCAP = 0, 1, 3, 4, 21, 27, 31
-_KEPT_CAPABILITIES = (_CHOWN, _DAC_OVERRIDE, _FOWNER, _FSETID, _SYS_ADMIN, _MKNOD, _SETFCAP)
+KEPT_CAPABILITIES = (
+    jail.CHOWN, jail.DAC_OVERRIDE, jail.FOWNER, jail.FSETID, jail.SYS_ADMIN, jail.MKNOD, jail.SETFCAP,
+)  # fmt: skip
 """For owners, modes, device nodes and file capabilities; SYS_ADMIN is what ``trusted.*`` attributes ask
 for."""
 
@@ -195,7 +190,7 @@ def _work(job: dict[str, Any]) -> dict[str, Any]:
     else:
         result = _members(TarReader(stream), limits)
     stream.drain()
-    _sync()
+    jail.sync("/")
     result["diff_id"] = stream.digest
     result["compression"] = compression if compression in _KEPT_AS_THEY_CAME else "none"
     if copy:
@@ -260,67 +255,14 @@ def _decompressed(raw: "io.BufferedReader[Any]", compression: str) -> Readable:
     return raw
 
 
-# --- the jail -------------------------------------------------------------------------------------------
-
-
 def _enter_jail(target: str, parent: int) -> None:
     """Make ``target`` the root directory and give up whatever is not needed to write files there."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    _checked(libc.prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0), "prctl")
-    if os.getppid() != parent:
-        raise OSError(errno.ESRCH, "the daemon is gone")
-    _checked(libc.unshare(_CLONE_NEWNS), "unshare")
-    path = os.fsencode(target)
-    _mount(libc, None, b"/", _MS_REC | _MS_PRIVATE)
-    _mount(libc, path, path, _MS_BIND)
-    _mount(libc, None, path, _MS_REMOUNT | _MS_BIND | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
-    os.chdir(target)
-    # The old root lands on top of the new one and is taken off it: pivot_root(2), "pivot_root(".", ".")".
-    _checked(libc.pivot_root(b".", b"."), "pivot_root")
-    _checked(libc.umount2(b".", _MNT_DETACH), "umount2")
-    os.chdir("/")
+    jail.die_with(parent)
+    jail.leave_mounts()
+    jail.bind(target, target)
+    jail.enter(target)
     os.umask(0)
-    for limit, value in (
-        (resource.RLIMIT_AS, MEMORY_LIMIT_BYTES),
-        (resource.RLIMIT_NOFILE, 64),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(limit, (value, value))
-    _checked(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
-    _drop_capabilities(libc)
-
-
-def _mount(libc: ctypes.CDLL, source: bytes | None, target: bytes, flags: int) -> None:
-    _checked(libc.mount(source, target, None, ctypes.c_ulong(flags), None), "mount")
-
-
-def _drop_capabilities(libc: ctypes.CDLL) -> None:
-    """Keep what writing a layer takes, of what is there; capabilities(7), capset(2)."""
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    sets = (ctypes.c_uint32 * 6)()
-    _checked(libc.capget(header, sets), "capget")
-    wanted = [0, 0]
-    for capability in _KEPT_CAPABILITIES:
-        wanted[capability // 32] |= 1 << capability % 32
-    for word in (0, 1):
-        kept = sets[3 * word + 1] & wanted[word]
-        sets[3 * word], sets[3 * word + 1], sets[3 * word + 2] = kept, kept, 0
-    _checked(libc.capset(header, sets), "capset")
-
-
-def _sync() -> None:
-    """Put the file system of the target on the disk: one call, where there would be one for each file."""
-    descriptor = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        _checked(ctypes.CDLL(None, use_errno=True).syncfs(descriptor), "syncfs")
-    finally:
-        os.close(descriptor)
-
-
-def _checked(result: int, call: str) -> None:
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{call}: {os.strerror(number)}")
+    jail.restrict(KEPT_CAPABILITIES, memory_bytes=MEMORY_LIMIT_BYTES, descriptors=64)
 
 
 def _tell(message: dict[str, Any]) -> None:
