@@ -29,6 +29,7 @@ from proad.engine.supervise import Supervisor
 from proad.engine.system import System
 from proad.engine.volumes import Volumes
 from proad.engine.waiting import Waiters
+from proad.host.apparmor import AppArmor
 from proad.host.archive import Unpacker
 from proad.host.blobs import BlobStore
 from proad.host.cgroup import Cgroups, detect_layout
@@ -126,6 +127,8 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     init_path = config.init_path or next(
         filter(None, (shutil.which(p, path=SEARCH_PATH) for p in INIT_PROGRAMS)), ""
     )
+    apparmor = AppArmor()
+    nursery.start_soon(apparmor.load_at_start)
     acquirer = Acquirer(
         config,
         store,
@@ -134,6 +137,7 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
         networks,
         resources,
         SeccompProfiles(),
+        apparmor,
         conmon,
         choice.runtime,
         init_path,

@@ -231,7 +231,7 @@ def inspect(
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
-        "AppArmorProfile": "",
+        "AppArmorProfile": container.run.apparmor if container.run is not None else "",
         "ExecIDs": None,
         "HostConfig": {**host_config(container, version), "Links": links(container, place)},
         "GraphDriver": {"Name": STORAGE_DRIVER, "Data": _graph_driver_data(container, directory, place)},

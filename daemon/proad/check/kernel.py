@@ -16,6 +16,8 @@ from pathlib import Path
 from proad.check.finding import Finding, Level, either
 from proad.check.tools import which
 from proad.config import Config
+from proad.host import apparmor
+from proad.model.apparmor import DEFAULT as DEFAULT_PROFILE
 from proad.model.capabilities import BY_NUMBER, from_mask
 
 OLDEST_KERNEL = (5, 6)
@@ -230,13 +232,20 @@ def forwarding() -> Finding:
 
 
 def confinement() -> Finding:
-    enabled = Path("/sys/module/apparmor/parameters/enabled")
-    apparmor = enabled.exists() and enabled.read_text().strip() == "Y"
-    names = ["AppArmor"] * apparmor + ["SELinux"] * Path("/sys/fs/selinux/enforce").exists()
+    name = "confinement"
+    if apparmor.is_enabled():
+        return either(
+            name,
+            apparmor.find_parser() is not None,
+            "AppArmor",
+            f"containers run under profile {DEFAULT_PROFILE} unless told otherwise",
+            "without apparmor_parser containers run unconfined; install the package apparmor",
+            needed=False,
+        )
     return either(
-        "confinement",
-        bool(names),
-        " ".join(names) or "no AppArmor, no SELinux",
+        name,
+        Path("/sys/fs/selinux/enforce").exists(),
+        "SELinux" if Path("/sys/fs/selinux/enforce").exists() else "no AppArmor, no SELinux",
         "the host confines processes beyond namespaces and capabilities",
         "--security-opt apparmor=... and label=... are accepted and mean nothing",
         needed=False,

@@ -21,6 +21,7 @@ from proad.engine.networks import BRIDGE_NAMES, Networks
 from proad.engine.resources import RunPaths, RunResources
 from proad.engine.undo import StepTimer, UndoStack
 from proad.host import filters, mounts
+from proad.host.apparmor import AppArmor
 from proad.host.conmon import Conmon, Launched, MonitorRequest
 from proad.host.devices import block_numbers, devices_of
 from proad.host.overlay import Overlay
@@ -87,6 +88,7 @@ class Acquirer:
         networks: Networks,
         resources: RunResources,
         seccomp: SeccompProfiles,
+        apparmor: AppArmor,
         conmon: Conmon,
         default_runtime: Runtime,
         init_path: str,
@@ -98,6 +100,7 @@ class Acquirer:
         self._networks = networks
         self._resources = resources
         self._seccomp = seccomp
+        self._apparmor = apparmor
         self._conmon = conmon
         self._default_runtime = default_runtime
         self._init_path = init_path
@@ -126,8 +129,10 @@ class Acquirer:
         joined = find_joined(self._store, container)
         linked = find_linked(self._store, container) if self._networks.connects(container) else []
         runtime = self._runtime_of(container.host_config)
+        security_opt, privileged = container.host_config.security_opt, container.host_config.privileged
         run = replace(
             run,
+            apparmor=await self._apparmor.for_container(security_opt, privileged=privileged),
             runtime=container.host_config.runtime or self._config.default_runtime or runtime.name,
             netns=self._own_netns(container, run),
         )
@@ -323,6 +328,7 @@ class Acquirer:
             devices=devices_of(host_config),
             block_devices=block_numbers(host_config),
             seccomp=self._seccomp.for_container(host_config, facts.capabilities),
+            apparmor=run.apparmor,
             init_path=self._init_path,
             default_ulimits=self._config.default_ulimits or {},
             hard_limits=facts.hard_limits,

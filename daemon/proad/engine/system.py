@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from proad.config import Config
 from proad.engine.eventfilter import event_predicate
-from proad.host import facts
+from proad.host import apparmor, facts
 from proad.host.cgroup import Layout
 from proad.host.runtime import Runtime, known_runtimes
 from proad.model import errors
@@ -163,6 +163,7 @@ def _warnings(limits: facts.Limits, config: Config, layout: Layout) -> list[str]
         "No pids limit support": not limits.pids,
         "No blkio weight support": not limits.blkio,
         "IPv4 forwarding is disabled": not limits.ipv4_forwarding,
+        apparmor.NO_PARSER: apparmor.is_enabled() and apparmor.find_parser() is None,
     }
     warnings = [f"WARNING: {text}" for text, is_missing in missing.items() if is_missing]
     for host in config.hosts:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from proad.host import apparmor
 from proad.host.cgroup import Layout
 from proad.host.process import run
 from proad.host.runtime import SEARCH_PATH
@@ -110,7 +111,7 @@ def read_limits(layout: Layout) -> Limits:
 def security_features() -> list[str]:
     """Return the kernel's confinements in use, by Docker's names for them."""
     features = []
-    if (Path("/sys/module/apparmor/parameters/enabled")).exists():
+    if apparmor.is_enabled() and apparmor.find_parser() is not None:
         features.append("apparmor")
     if re.search(r"^Seccomp:", (_PROC / "self/status").read_text(), re.MULTILINE):
         features.append("seccomp")

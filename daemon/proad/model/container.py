@@ -87,6 +87,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Path of the network namespace's bind mount, where the run has one of its own."""
     endpoint: Endpoint | None = None
     steps: tuple[StepTime, ...] = ()
+    apparmor: str = ""
+    """The AppArmor profile that it is confined by; empty where the host has no AppArmor."""
     restarted: bool = False
     """The verb restart began it: event ``restart`` is told with its start."""
     signal: int = 0
