@@ -16,6 +16,7 @@ from proad.engine.dispose import Disposer
 from proad.engine.images import Images
 from proad.engine.limits import Limits
 from proad.engine.locks import Locks
+from proad.engine.logs import Logs
 from proad.engine.mounting import Mounting
 from proad.engine.networks import Networks
 from proad.engine.recover import Recovery
@@ -120,7 +121,7 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     mounting = Mounting(config, store, volumes, overlay, images.resolve)
     networks = Networks(config, store, Firewall(config.table, config.bridge), nursery)
     await networks.open()
-    streams = Streams(config, store)
+    streams = Streams(config, store, Logs(config, nursery))
     resources = RunResources(config, store, overlay, mounting, networks, cgroups, nursery)
     disposer = Disposer(config, store, waiters, overlay, volumes, resources, streams)
     supervisor = Supervisor(store, locks, waiters, resources, disposer, streams, cgroups, nursery)

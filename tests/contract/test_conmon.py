@@ -268,16 +268,3 @@ def test_killed_for_lack_of_memory(yard: Yard) -> None:
         monitored.close()
 
     trio.run(main)
-
-
-def test_the_log_starts_anew_at_its_limit(yard: Yard) -> None:
-    async def main() -> None:
-        request = yard.request("seq", "1", "20000", log_size_max=100_000)
-        monitored = await yard.start(request)
-        await monitored.exited()
-        monitored.close()
-        assert request.log_path is not None
-        assert request.log_path.stat().st_size <= 101_000
-        assert request.log_path.read_text().endswith("F 20000\n")
-
-    trio.run(main)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from proad.host.logs import LogFile, tail_offset
+from proad.host.logchain import LogChain
+from proad.host.logs import LogFile, TailSearch
 from proad.model.loglines import Shape, Shaper
 from proad.model.stdstreams import frame
 
@@ -24,7 +25,7 @@ def log(tmp_path: Path) -> Path:
 
 
 def read_all(path: Path, shape: Shape, tail: int | None = None) -> bytes:
-    file = LogFile(path)
+    file = LogChain(path, follow=False)
     if tail is not None:
         file.seek_tail(tail)
     shaper = Shaper(shape)
@@ -130,13 +131,13 @@ def test_a_tail_of_an_empty_log(log: Path) -> None:
     assert read_all(log, PLAIN, tail=3) == b""
     log.touch()
     descriptor = os.open(log, os.O_RDONLY)
-    assert tail_offset(descriptor, 3) == 0
+    assert TailSearch(3).look(descriptor, 0) is None
     os.close(descriptor)
 
 
 def test_a_line_being_written_waits(log: Path) -> None:
     log.write_bytes(line("whole") + line("half")[:-3])
-    file = LogFile(log)
+    file = LogFile(os.open(log, os.O_RDONLY))
     assert file.read() == line("whole")
     assert file.read() == b""
     with log.open("ab") as more:
@@ -145,22 +146,24 @@ def test_a_line_being_written_waits(log: Path) -> None:
     file.close()
 
 
-def test_a_file_that_comes_later_and_is_replaced(log: Path) -> None:
-    file = LogFile(log)
-    assert file.read() == b""
+def test_a_file_that_comes_later_and_goes_on_in_another(log: Path) -> None:
+    chain = LogChain(log, follow=True)
+    assert chain.read() == b""
     log.write_bytes(line("1"))
-    assert file.read() == line("1")
-    log.with_suffix(".new").write_bytes(line("2"))
-    log.with_suffix(".new").rename(log)
-    assert file.read() == line("2")
-    assert file.read() == b""
-    file.close()
+    assert chain.read() == line("1")
+    log.rename(log.with_suffix(".log.1"))
+    log.write_bytes(line("2"))
+    with log.with_suffix(".log.1").open("ab") as late:
+        late.write(line("late"))
+    chain.go_on_with(os.open(log, os.O_RDONLY))
+    assert chain.read() + chain.read() == line("late") + line("2")
+    assert chain.read() == b""
+    chain.close()
 
 
 def test_a_fast_writer_cannot_keep_a_reader_for_ever(log: Path) -> None:
     log.write_bytes(line("1"))
-    file = LogFile(log)
-    file.stop_at_present_end()
+    file = LogChain(log, follow=False)
     with log.open("ab") as more:
         more.write(line("2"))
     assert file.read() == line("1")

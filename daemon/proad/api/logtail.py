@@ -2,50 +2,60 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
-from pathlib import Path
 
 from proad.engine.logs import LogReader
-from proad.model.loglines import Shape
 
-_MAX_QUICK_TAIL = 10_000
-"""To find more lines than this from the end is done off the loop."""
 _QUICK_S = 0.005
 _PAUSE_S = 0.002
 _LOOK_AGAIN_S = 0.05
 
 
 async def read_log(
-    path: Path, shape: Shape, *, tail: int | None, over: asyncio.Event | None
-) -> AsyncIterator[bytes]:
-    """Yield the log in ``shape``: the last ``tail`` lines of it, None for all.
+    log: LogReader, until_ns: int | None, over: asyncio.Event | None
+) -> AsyncGenerator[bytes, None]:
+    """Yield what the reader gives, and close it.
 
-    With ``over`` it is followed until that is set and all has been read, or until ``shape.until_ns``;
-    without, it ends where the file ended at the call.
+    With ``over`` it is followed until that is set and all has been read, or until ``until_ns``.
+
+    Raises:
+        errors.System: the disk failed, or the journal.
     """
-    log = LogReader(path, shape, follow=over is not None)
-    news = _News(log, over) if over is not None else None
+    news: _News | None = None
     try:
-        if tail is not None and tail > _MAX_QUICK_TAIL:
-            await asyncio.get_running_loop().run_in_executor(None, log.seek_tail, tail)
-        elif tail is not None:
-            log.seek_tail(tail)
+        if over is None:
+            log.run_is_over()
         while not log.is_over:
-            ended = over is not None and over.is_set()  # asked first: what was written before is then read
+            if over is not None and over.is_set():  # asked first: what was written before is then read
+                log.run_is_over()
+                over = None
+            if log.must_prepare:
+                await _on_a_thread(log)
             block, some = log.read()
             if block:
                 yield block
             if some:
                 await asyncio.sleep(0)  # others want the loop, and a client that keeps up never makes us wait
-            elif news is None or ended or _is_past(shape.until_ns):
+            elif log.is_over or _is_past(until_ns):
                 return
-            else:
-                await news.wait(shape.until_ns)
+            elif not log.must_prepare:
+                news = news or _News(log, over)
+                await news.wait(until_ns)
     finally:
         if news is not None:
             news.close()
         log.close()
+
+
+async def _on_a_thread(log: LogReader) -> None:
+    """Have the reader prepare. Whoever is cancelled waits for it: it works on what is closed afterwards."""
+    preparing = asyncio.get_running_loop().run_in_executor(None, log.prepare)
+    try:
+        await asyncio.shield(preparing)
+    except asyncio.CancelledError:
+        await asyncio.wait([preparing])
+        raise
 
 
 def _is_past(time_ns: int | None) -> bool:
@@ -53,31 +63,36 @@ def _is_past(time_ns: int | None) -> bool:
 
 
 class _News:
-    """Wakes a follower: the file grew, the run is over, or the time is up."""
+    """Wakes a follower: there is more, the run is over, or the time is up."""
 
-    def __init__(self, log: LogReader, over: asyncio.Event) -> None:
+    def __init__(self, log: LogReader, over: asyncio.Event | None) -> None:
         self._log = log
-        self._over = over
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         self._watched_fd: int | None = None
         self._woken_at = 0.0
         self._watch()
-        self._ending = self._loop.create_task(self._wait_over())
+        self._ending = self._loop.create_task(self._wait_over(over)) if over is not None else None
 
     def _watch(self) -> None:
         self._log.watch()
-        if self._watched_fd is None and self._log.news_fd is not None:
+        if self._watched_fd != self._log.news_fd:
+            self._unwatch()
             self._watched_fd = self._log.news_fd
-            self._loop.add_reader(self._watched_fd, self._on_change)
+            if self._watched_fd is not None:
+                self._loop.add_reader(self._watched_fd, self._on_change)
             self._changed.set()
+
+    def _unwatch(self) -> None:
+        if self._watched_fd is not None:
+            self._loop.remove_reader(self._watched_fd)
 
     def _on_change(self) -> None:
         self._log.drain_news()
         self._changed.set()
 
-    async def _wait_over(self) -> None:
-        await self._over.wait()
+    async def _wait_over(self, over: asyncio.Event) -> None:
+        await over.wait()
         self._changed.set()
 
     async def wait(self, until_ns: int | None) -> None:
@@ -95,6 +110,6 @@ class _News:
         self._woken_at = time.monotonic()
 
     def close(self) -> None:
-        self._ending.cancel()
-        if self._watched_fd is not None:
-            self._loop.remove_reader(self._watched_fd)
+        if self._ending is not None:
+            self._ending.cancel()
+        self._unwatch()

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -168,7 +169,7 @@ class Session:
 
     async def _send_log(self, client: Client) -> None:
         try:
-            _, path = self._streams.find_logged(self._container.id)
+            container = self._streams.find_logged(self._container.id)
         except errors.ProaError as error:
             text = f"Error attaching: {error.message}\n".encode()
             self.attachment.send(frame(STDOUT, text) if self.wanted.multiplexed else text)
@@ -177,11 +178,13 @@ class Session:
         shape = Shape(
             stdout=self.wanted.stdout, stderr=self.wanted.stderr, multiplexed=self.wanted.multiplexed
         )
-        async for block in read_log(path, shape, tail=None, over=self._over):
-            if client.ended.done():
-                return
-            self.attachment.send(block)
-            await client.writable.wait()
+        log = self._streams.open_log(container, shape, tail=None, follow=not self._over.is_set())
+        async with aclosing(read_log(log, None, self._over)) as blocks:
+            async for block in blocks:
+                if client.ended.done():
+                    return
+                self.attachment.send(block)
+                await client.writable.wait()
 
 
 class _FromLog(Attachment):
@@ -222,19 +225,21 @@ async def get_logs(request: web.Request) -> web.StreamResponse:
     stdout, stderr = (params.boolean(request.query, name) for name in ("stdout", "stderr"))
     if not (stdout or stderr):
         raise errors.InvalidParameter("Bad parameters: you must choose at least one stream")
-    container, path = streams.find_logged(request.match_info["name"])
+    container = streams.find_logged(request.match_info["name"])
     wanted = _log_query(request, container, stdout=stdout, stderr=stderr)
     multiplexed = wanted.shape.multiplexed and request[VERSION] >= MULTIPLEXED_SINCE
     response = web.StreamResponse(headers={"Content-Type": MULTIPLEXED if multiplexed else RAW})
     over = asyncio.Event() if wanted.follow and streams.is_on(container.id) else None
+    log = streams.open_log(container, wanted.shape, tail=wanted.tail, follow=over is not None)
     stop_watching = streams.when_over(container.id, over.set) if over is not None else None
     try:
-        async with lingering(request):
+        async with lingering(request), aclosing(read_log(log, wanted.shape.until_ns, over)) as blocks:
             await response.prepare(request)
-            async for block in read_log(path, wanted.shape, tail=wanted.tail, over=over):
+            async for block in blocks:
                 await response.write(block)
         await response.write_eof()
     finally:
+        log.close()
         if stop_watching is not None:
             stop_watching()
     return response

@@ -11,10 +11,10 @@ from proad.api.server import VERSION, call, json_response, roles_of
 from proad.engine.roles import Roles
 from proad.engine.system import Info
 from proad.model.durations import format_rfc3339_ns
+from proad.model.logoptions import LOG_DRIVERS
 
 _NO_CACHE = {"Cache-Control": "no-cache, no-store, must-revalidate", "Pragma": "no-cache"}
 _PING_HEADERS = {**_NO_CACHE, "Docker-Experimental": "false", "Swarm": "inactive", "Builder-Version": "1"}
-LOG_DRIVERS = ("json-file", "local", "none")
 NETWORK_DRIVERS = ("bridge", "host", "null")
 
 

@@ -15,6 +15,7 @@ import msgspec
 from proad.api.statewire import shown_status, state
 from proad.model.container import Container
 from proad.model.durations import format_rfc3339_ns
+from proad.model.logoptions import JSON_FILE, log_driver
 from proad.model.mounts import MountPoint
 from proad.model.network import Endpoint
 
@@ -224,7 +225,7 @@ def inspect(
         "ResolvConfPath": str(directory / "resolv.conf"),
         "HostnamePath": str(directory / "hostname"),
         "HostsPath": str(directory / "hosts"),
-        "LogPath": "" if log_driver(container) == "none" else str(directory / "container.log"),
+        "LogPath": _log_path(container, directory),
         "Name": f"/{container.name}",
         "RestartCount": container.restart_count,
         "Driver": STORAGE_DRIVER,
@@ -245,8 +246,10 @@ def inspect(
     return shown
 
 
-def log_driver(container: Container) -> str:
-    return container.host_config.log_config.type or "json-file"
+def _log_path(container: Container, directory: Path) -> str:
+    """Where programs may read the log themselves: as in Docker of one driver only, and once it has begun."""
+    has_file = container.has_been_started and log_driver(container.host_config.log_config) == JSON_FILE
+    return str(directory / "container.log") if has_file else ""
 
 
 def config(container: Container) -> Json:
@@ -271,7 +274,7 @@ def host_config(container: Container, version: ApiVersion) -> Json:
     if version >= (1, 42) and not shown["KernelMemory"]:
         del shown["KernelMemory"]
     shown["NetworkMode"] = network_mode(container)
-    shown["LogConfig"]["Type"] = log_driver(container)
+    shown["LogConfig"]["Type"] = log_driver(container.host_config.log_config)
     shown["RestartPolicy"]["Name"] = shown["RestartPolicy"]["Name"] or "no"
     return shown
 

@@ -35,7 +35,7 @@ from proad.model.environment import container_environment
 from proad.model.hostconfig import HostConfig
 from proad.model.hostfacts import HostFacts
 from proad.model.links import LinkedContainer
-from proad.model.logoptions import log_size_limit
+from proad.model.logoptions import writes_file
 from proad.model.mounts import SpecMount
 from proad.model.network import Endpoint
 from proad.model.spec import DEFAULT_SHM_BYTES, SpecInputs, build_spec, wants_init
@@ -43,7 +43,6 @@ from proad.model.storage import parse_storage_opt
 from proad.model.user import ProcessUser, resolve_user
 from proad.store.db import Store
 
-NO_LOG = "none"
 NO_PORTS = ReservedPorts("", (), ())
 
 
@@ -343,7 +342,7 @@ class Acquirer:
         paths: RunPaths,
         reserved: ReservedPorts,
     ) -> MonitorRequest:
-        keeps_log = container.host_config.log_config.type != NO_LOG
+        keeps_log = writes_file(container.host_config.log_config)
         return MonitorRequest(
             container_id=container.id,
             run_id=run.id,
@@ -355,7 +354,6 @@ class Acquirer:
             open_stdin=container.config.open_stdin,
             # A terminal's stdin outlives its clients, so that one can detach and another attach.
             stdin_once=container.config.stdin_once and not container.config.tty,
-            log_size_max=log_size_limit(container.host_config.log_config),
             inherit_fds=reserved.fds(),
         )
 

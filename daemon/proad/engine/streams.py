@@ -17,7 +17,6 @@ down our side closes the container's stdin unless conmon was told to leave it op
 a live connection must always be read, whatever its clients do.
 """
 
-import errno
 import os
 import re
 import socket
@@ -27,15 +26,17 @@ from typing import Protocol, TypeVar
 from urllib.parse import quote_plus
 
 from proad.config import Config
+from proad.engine.logs import LogReader, Logs
 from proad.engine.lookup import event_attributes, find_container
 from proad.host.conmon import Monitored
+from proad.host.ctlfifo import write_control
 from proad.model import errors
 from proad.model.container import Container, Status
+from proad.model.loglines import Shape
 from proad.store.db import Store
 
 MAX_TERMINAL_CELLS = 1000
 """conmon refuses a taller or wider terminal."""
-UNREADABLE_LOG_DRIVERS = frozenset({"none"})
 
 
 class Live(Protocol):
@@ -54,9 +55,10 @@ L = TypeVar("L", bound=Live)
 class Streams:
     """Attached clients, terminal sizes and logs. Plain functions may be called without crossing the seam."""
 
-    def __init__(self, config: Config, store: Store) -> None:
+    def __init__(self, config: Config, store: Store, logs: Logs) -> None:
         self._config = config
         self._store = store
+        self._logs = logs
         self._runs: dict[str, Path] = {}
         self._lives: dict[str, Live] = {}
         self._watchers: dict[str, set[Callable[[], None]]] = {}
@@ -65,16 +67,25 @@ class Streams:
 
     async def connect_attachers(self, container_id: str, monitored: Monitored) -> None:
         """Connect who waits for this run, before its command runs: they miss nothing."""
-        self._runs[container_id] = monitored.attach_path
+        self._begin(container_id, monitored)
         if (live := self._lives.get(container_id)) is not None:
             self._connect(container_id, live)
 
     async def adopt(self, container_id: str, monitored: Monitored) -> None:
         """A run of an earlier daemon goes on; clients may attach to it."""
+        self._begin(container_id, monitored)
+
+    def _begin(self, container_id: str, monitored: Monitored) -> None:
         self._runs[container_id] = monitored.attach_path
+        self._logs.begin(self._store.containers[container_id], monitored.control_path)
+
+    async def output_ended(self, container_id: str) -> None:
+        """Its monitor has gone: all output is in the log, which is now brought to its size."""
+        await self._logs.end(container_id)
 
     async def abandon(self, container_id: str) -> None:
         """Undo of ``connect_attachers``: the start failed, and who waited for it waits in vain."""
+        await self._logs.end(container_id)
         self.run_ended(container_id)
 
     def run_ended(self, container_id: str) -> None:
@@ -148,17 +159,20 @@ class Streams:
         with self._store.transaction(durable=False) as tx:
             tx.emit("container", action, container.id, event_attributes(container))
 
-    def find_logged(self, ref: str) -> tuple[Container, Path]:
-        """The container whose log is wanted, and the log's file, which need not exist yet.
+    def find_logged(self, ref: str) -> Container:
+        """The container whose log is wanted.
 
         Raises:
             errors.NotFound, errors.InvalidParameter: as for every reference.
-            errors.NotImplemented: its log driver keeps none.
+            errors.NotImplemented: its log driver keeps nothing to read.
         """
         container = find_container(self._store, ref)
-        if container.host_config.log_config.type in UNREADABLE_LOG_DRIVERS:
-            raise errors.NotImplemented("configured logging driver does not support reading")
-        return container, self._config.data_root / "containers" / container.id / "container.log"
+        self._logs.check_readable(container)
+        return container
+
+    def open_log(self, container: Container, shape: Shape, *, tail: int | None, follow: bool) -> LogReader:
+        """See :meth:`proad.engine.logs.Logs.open`."""
+        return self._logs.open(container, shape, tail=tail, follow=follow)
 
     @property
     def spool_directory(self) -> Path:
@@ -196,24 +210,6 @@ def connect_attach(path: Path) -> socket.socket | None:
         connection.close()
         raise errors.System(f"attach to {path}: {error.strerror}") from error
     return connection
-
-
-def write_control(path: Path, message: str, container_id: str) -> None:
-    """Write one message into a monitor's control fifo.
-
-    Raises:
-        errors.Conflict: the monitor has gone, and the container with it.
-    """
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno in (errno.ENXIO, errno.ENOENT):
-            raise errors.Conflict(f"container {container_id} is not running") from error
-        raise errors.System(f"{path}: {error.strerror}") from error
-    try:
-        os.write(descriptor, message.encode())
-    finally:
-        os.close(descriptor)
 
 
 def log_attributes(container: Container) -> bytes:

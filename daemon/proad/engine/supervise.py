@@ -98,6 +98,7 @@ class Supervisor:
     async def end_run_locked(self, container: Container, run: Run, report: ExitReport) -> None:
         """Free what a run held, write down its end, let policy decide. The caller holds the lock."""
         ended = await self._make_sure_it_ended(run, report)
+        await self._streams.output_ended(container.id)
         await self._resources.release(container, run)
         container = await self._record_end(container.id, run, ended)
         restarts = container.status is Status.RESTARTING

@@ -47,8 +47,8 @@ class MonitorRequest:
     """What a container's monitor is told.
 
     ``bundle`` is the run's directory, with its ``config.json``. ``log_path`` None keeps no log.
-    ``log_size_max`` 0 lets it grow. ``inherit_fds`` are descriptors, bound sockets of published ports, that
-    stay open as long as the container lives.
+    ``inherit_fds`` are descriptors, bound sockets of published ports, that stay open as long as the container
+    lives.
     """
 
     container_id: str
@@ -60,7 +60,6 @@ class MonitorRequest:
     terminal: bool = False
     open_stdin: bool = False
     stdin_once: bool = False
-    log_size_max: int = 0
     inherit_fds: Sequence[int] = ()
 
 
@@ -301,8 +300,6 @@ class Conmon:
             argv.append("--stdin")
             if not request.stdin_once:
                 argv.append("--leave-stdin-open")
-        if request.log_size_max > 0:
-            argv += ["--log-size-max", str(request.log_size_max)]
         return argv
 
     def _monitored(self, request: MonitorRequest, child: Child, pid: int) -> Monitored:

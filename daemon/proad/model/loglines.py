@@ -3,7 +3,7 @@
 Each line of the file is one piece of output, its head of fixed width (``TZ=UTC`` is given to conmon)::
 
     2024-11-23T21:58:50.198438283+00:00 stdout F text
-    |0                            |29   |36    |43 |45
+    |0                           |29    |36    |43
 
 ``F`` ends a line of output, ``P`` is a part without its line feed: conmon logs what it reads, when it reads
 it. So the output is what follows the heads, byte for byte, with a line feed after each ``F``. Nothing in a
@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 
 from proad.model.stdstreams import STDERR, STDOUT, frame_header
 
+STREAM_AT = 36
+"""Where in a line the stream's name stands, six characters of it."""
 FULL_TAG_AT = 43
 """Where in a line ``F`` or ``P`` stands."""
 _HEAD = 45
@@ -145,6 +147,24 @@ class Shaper:
             kept = block.index(b"\n", kept) + 1
         self.over = True
         return block[:kept]
+
+
+def without_torn_lines(block: bytes, torn: set[bytes]) -> bytes:
+    """Whole pieces without those that only end a line whose beginning is not there any more.
+
+    ``torn`` names the streams that begin so (``stdout``, ``stderr``); one goes from it where its line ends.
+    """
+    kept: list[bytes] = []
+    at = 0
+    while torn and at < len(block):
+        end = block.index(b"\n", at) + 1
+        stream = block[at + STREAM_AT : at + STREAM_AT + 6]
+        if stream not in torn:
+            kept.append(block[at:end])
+        elif block[at + FULL_TAG_AT : at + FULL_TAG_AT + 1] == b"F":
+            torn.discard(stream)
+        at = end
+    return b"".join(kept) + block[at:]
 
 
 def _time_text(time_ns: int) -> bytes:

@@ -9,9 +9,10 @@ import ipaddress
 import re
 
 from proad.model import capabilities, devices, errors, limits
-from proad.model.hostconfig import ContainerConfig, HostConfig, LogConfig
+from proad.model.health import refuse_healthcheck
+from proad.model.hostconfig import ContainerConfig, HostConfig
 from proad.model.links import parse_link
-from proad.model.logoptions import log_size_limit
+from proad.model.logoptions import check_log_options
 from proad.model.network import EndpointSettings, check_mac, parse_host_ip, parse_host_port, parse_port
 from proad.model.security import parse_security_opt
 from proad.model.signals import parse_signal
@@ -25,13 +26,6 @@ _NAMESPACED_KERNEL_SYSCTLS = frozenset(
     {"kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax"}
     | {"kernel.shmmni", "kernel.shm_rmid_forced"}
 )
-_ROTATION = {"max-size", "max-file", "compress"}
-_LOG_DETAILS = {"labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size"}
-_LOG_OPTIONS = {
-    "json-file": _ROTATION | _LOG_DETAILS,
-    "local": _ROTATION | _LOG_DETAILS,
-    "none": frozenset[str](),
-}
 
 
 def check_request(
@@ -42,7 +36,7 @@ def check_request(
     Raises:
         errors.InvalidParameter: says what, and which field.
     """
-    _check_honoured(config, host_config)
+    _check_honoured(host_config)
     _check_config(config)
     _check_modes(config, host_config)
     limits.check_resources(host_config)
@@ -52,13 +46,11 @@ def check_request(
     _check_security(host_config)
     _check_network(config, host_config)
     _check_endpoints(networks or {})
-    _check_log_config(host_config.log_config)
+    check_log_options(host_config.log_config)
 
 
-def _check_honoured(config: ContainerConfig, host_config: HostConfig) -> None:
+def _check_honoured(host_config: HostConfig) -> None:
     """Fields of the API that this engine knows and does not act on."""
-    if config.healthcheck is not None and config.healthcheck.test != ("NONE",):
-        raise _unsupported("Healthcheck")
     if host_config.device_requests:
         request = host_config.device_requests[0]
         wanted = str([list(group) for group in request.capabilities]).replace("'", "").replace(",", "")
@@ -111,6 +103,8 @@ def _check_config(config: ContainerConfig) -> None:
             raise errors.InvalidParameter(f"invalid null byte in {text!r}")
     for port in config.exposed_ports:
         parse_port(port)
+    if config.healthcheck is not None:
+        refuse_healthcheck(config.healthcheck)
 
 
 def _check_modes(config: ContainerConfig, host_config: HostConfig) -> None:
@@ -260,13 +254,3 @@ def _check_endpoints(networks: dict[str, EndpointSettings]) -> None:
                 raise _unsupported(f"EndpointsConfig.{name}.{field}")
         if endpoint.mac_address:
             check_mac(endpoint.mac_address)
-
-
-def _check_log_config(log_config: LogConfig) -> None:
-    driver = log_config.type or "json-file"
-    if driver not in _LOG_OPTIONS:
-        raise errors.InvalidParameter(f"logger: no log driver named '{driver}' is registered")
-    for option in log_config.config:
-        if option not in _LOG_OPTIONS[driver]:
-            raise errors.InvalidParameter(f"unknown log opt '{option}' for {driver} log driver")
-    log_size_limit(log_config)
