@@ -61,6 +61,22 @@ class Logs:
             yield from cutter.feed(chunk)
 
 
+class Readings:
+    """A container's statistics, about one a second: iterate for them until it is removed. Use `with`."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    def __enter__(self) -> Readings:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._answer.close()
+
+    def __iter__(self) -> Iterator[JSON]:
+        return self._answer.objects()
+
+
 class Containers:
     """Every `ref` is a full id, a unique prefix of one, or a name; unknown ones raise NotFound."""
 
@@ -206,6 +222,18 @@ class Containers:
         """Its processes as ps(1) shows them: the titles and the rows."""
         answer = self._http.json("GET", _path(ref, "top"), {"ps_args": ps_args})
         return answer["Titles"], answer["Processes"]
+
+    def stats(self, ref: str, *, one_shot: bool = False) -> JSON:
+        """What it uses (`ContainerStatsResponse` of the API); takes a second or two.
+
+        With `one_shot` it is told at once, without the earlier reading that the CPU's share is reckoned from.
+        """
+        query = {"stream": False, "one-shot": one_shot or None}
+        return cast("JSON", self._http.json("GET", _path(ref, "stats"), query))
+
+    def watch_stats(self, ref: str) -> Readings:
+        """What it uses, again and again. One that does not run has empty readings."""
+        return Readings(self._http.stream("GET", _path(ref, "stats"), {"stream": True}))
 
 
 def _path(ref: str, verb: str) -> str:

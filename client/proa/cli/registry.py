@@ -39,6 +39,7 @@ COMMANDS: dict[str, Entry] = {
     "rm": Entry("lifecycle", "rm", "Remove one or more containers"),
     "rmi": Entry("images", "rmi", "Remove one or more images"),
     "start": Entry("start", "start", "Start one or more stopped containers"),
+    "stats": Entry("stats", "stats", "Display a live stream of what containers use"),
     "stop": Entry("lifecycle", "stop", "Stop one or more running containers"),
     "tag": Entry("images", "tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
     "top": Entry("details", "top", "Display the running processes of a container"),
@@ -49,7 +50,7 @@ COMMANDS: dict[str, Entry] = {
 
 _OF_CONTAINERS = (
     *("attach", "create", "kill", "logs", "pause", "port", "rename", "restart", "rm", "run", "start"),
-    *("stop", "top", "unpause", "update", "wait"),
+    *("stats", "stop", "top", "unpause", "update", "wait"),
 )
 
 GROUPS: dict[str, tuple[str, dict[str, Entry]]] = {

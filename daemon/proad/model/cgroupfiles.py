@@ -72,9 +72,8 @@ def parse_v1(text: Texts, host_memory_bytes: int) -> GroupStats:
         memory=_memory_v1(text, host_memory_bytes),
         pids=_pids(text, unlimited=0),
         blkio=BlkioStats(
-            # The throttling counters count whatever scheduler a device has; those of schedulers do not.
-            io_service_bytes_recursive=_blkio_v1(text, "blkio.throttle.io_service_bytes"),
-            io_serviced_recursive=_blkio_v1(text, "blkio.throttle.io_serviced"),
+            io_service_bytes_recursive=_blkio_v1(text, "io_service_bytes"),
+            io_serviced_recursive=_blkio_v1(text, "io_serviced"),
             io_queue_recursive=[],
             io_service_time_recursive=[],
             io_wait_time_recursive=[],
@@ -98,10 +97,20 @@ def _memory_v1(text: Texts, host_memory_bytes: int) -> MemoryStats:
     )
 
 
-def _blkio_v1(text: Texts, name: str) -> list[BlkioEntry]:
-    """Lines are ``254:0 Read 4096``, and ``Total 4096`` at the end; old kernels tell no sums."""
+def _blkio_v1(text: Texts, what: str) -> list[BlkioEntry]:
+    """What the throttling counted, else what the scheduler did.
+
+    Since Linux 6.10 the throttling counts only on devices that have a limit; BFQ is the one scheduler that
+    counts, on devices that use it.
+    """
+    throttled = text(f"blkio.throttle.{what}_recursive") or text(f"blkio.throttle.{what}")
+    return _blkio_lines(throttled) or _blkio_lines(text(f"blkio.bfq.{what}_recursive"))
+
+
+def _blkio_lines(text: str) -> list[BlkioEntry]:
+    """Lines are ``254:0 Read 4096``, and ``Total 4096`` at the end."""
     entries = []
-    for line in (text(f"{name}_recursive") or text(name)).splitlines():
+    for line in text.splitlines():
         words = line.split()
         if len(words) == 3:
             major, _, minor = words[0].partition(":")
