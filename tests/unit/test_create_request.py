@@ -8,7 +8,14 @@ import pytest
 
 from proad.model import errors
 from proad.model.createrequest import CreateRequest, parse_create, parse_host_config, parse_update
-from proad.model.hostconfig import ContainerConfig, Empty, HostConfig, PortBinding, api_name
+from proad.model.hostconfig import (
+    ContainerConfig,
+    Empty,
+    Healthcheck,
+    HostConfig,
+    PortBinding,
+    api_name,
+)
 
 NEWEST = (1, 51)
 
@@ -300,9 +307,43 @@ def test_isolation_is_windows_business() -> None:
     create(host={"Isolation": "default"})
 
 
-def test_a_health_check_is_refused_and_switching_it_off_is_not() -> None:
-    assert refusal(Healthcheck={"Test": ["CMD", "true"]}).startswith("Healthcheck")
-    create(Healthcheck={"Test": ["NONE"]})
+@pytest.mark.parametrize(
+    "test",
+    [["CMD", "true"], ["CMD-SHELL", "true"], ["CMD-SHELL"], ["NONE"], [], ["UNKNOWN", "x"]],
+)
+def test_health_checks_are_taken_as_they_are(test: list[str]) -> None:
+    asked = {"Test": test, "Interval": 10**6, "Timeout": 2 * 10**9, "StartPeriod": 3 * 10**9, "Retries": 4}
+    assert create(Healthcheck=asked).config.healthcheck == Healthcheck(
+        test=tuple(test), interval=10**6, timeout=2 * 10**9, start_period=3 * 10**9, retries=4
+    )
+
+
+def test_the_start_interval_of_health_checks_came_with_1_44() -> None:
+    asked = {"Test": ["CMD", "true"], "StartInterval": 10**9}
+    for version, expected in (((1, 43), 0), ((1, 44), 10**9)):
+        checked = create(version, Healthcheck=asked).config.healthcheck
+        assert checked is not None
+        assert checked.start_interval == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        ({"Interval": -1}, "Interval in Healthcheck cannot be less than 1ms"),
+        ({"Interval": 500_000}, "Interval in Healthcheck cannot be less than 1ms"),
+        ({"Timeout": 999_999}, "Timeout in Healthcheck cannot be less than 1ms"),
+        ({"StartPeriod": 1}, "StartPeriod in Healthcheck cannot be less than 1ms"),
+        ({"StartInterval": 1}, "StartInterval in Healthcheck cannot be less than 1ms"),
+        ({"Retries": -10}, "Retries in Healthcheck cannot be negative"),
+        ({"Test": ["CMD"]}, "Test in Healthcheck names no command after CMD"),
+        ({"Test": ["CMD", "a\0"]}, "invalid null byte"),
+        ({"Test": "true"}, "Healthcheck.Test"),
+        ({"Interval": "30s"}, "Healthcheck.Interval"),
+        ({"Retries": 2**64}, "Healthcheck.Retries"),
+    ],
+)
+def test_health_checks_that_cannot_be_meant_are_refused(asked: dict[str, object], text: str) -> None:
+    assert text in refusal(Healthcheck={"Test": ["CMD", "true"], **asked})
 
 
 @pytest.mark.parametrize(

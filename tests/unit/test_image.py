@@ -262,6 +262,12 @@ def test_entrypoint_voids_a_command_that_was_there_before() -> None:
         ("HEALTHCHECK maybe", "Unknown type"),
         ("HEALTHCHECK --nonsense=1 CMD x", "unknown flag"),
         ("HEALTHCHECK --interval=soon CMD x", "soon"),
+        ("HEALTHCHECK --timeout=10us CMD x", 'Interval "timeout" cannot be less than 1ms'),
+        ("HEALTHCHECK --retries=-1 CMD x", r"--retries cannot be negative \(-1\)"),
+        ("HEALTHCHECK --retries=many CMD x", "--retries is not a number: many"),
+        ("HEALTHCHECK CMD", "Missing command after HEALTHCHECK CMD"),
+        ("HEALTHCHECK CMD []", "Missing command after HEALTHCHECK CMD"),
+        ("HEALTHCHECK NONE x", "HEALTHCHECK NONE takes no arguments"),
         ('VOLUME [""]', "empty"),
     ],
 )

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from proad.model import errors
-from proad.model.durations import parse_duration_ns
+from proad.model.durations import format_duration, parse_duration_ns
+from proad.model.health import SHORTEST_NS
 from proad.model.hostconfig import Empty, Healthcheck
 from proad.model.image import ImageConfig
 from proad.model.signals import parse_signal
@@ -23,6 +24,7 @@ SHELL = ("/bin/sh", "-c")
 _VARIABLE = re.compile(r"\\(.)|\$(?:(\w+)|\{(\w+)(?:(:[-+])([^}]*))?\})")
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", re.IGNORECASE)
 _FLAG = re.compile(r"--([a-z-]+)=(\S+)\s*")
+_INT32 = re.compile(r"[-+]?[0-9]{1,9}")
 _NO_ONBUILD = ("ONBUILD", "FROM", "MAINTAINER")
 
 
@@ -137,34 +139,46 @@ def _healthcheck(config: ImageConfig, rest: str) -> ImageConfig:
     while found := _FLAG.match(rest):
         options[found[1]] = found[2]
         rest = rest[found.end() :]
-    kind, _, command = rest.strip().partition(" ")
-    if kind.upper() == "NONE" and not command:
+    kind, command = (*rest.split(None, 1), "", "")[:2]
+    if kind.upper() == "NONE":
+        if command:
+            raise errors.InvalidParameter("HEALTHCHECK NONE takes no arguments")
         return msgspec.structs.replace(config, healthcheck=Healthcheck(test=("NONE",)))
-    if kind.upper() != "CMD" or not command.strip():
+    if kind.upper() != "CMD":
         raise errors.InvalidParameter(f'Unknown type "{kind.upper()}" in HEALTHCHECK (try CMD)')
-    words = _json_words(command.strip())
-    test = ("CMD", *words) if words else ("CMD-SHELL", command.strip())
-    try:
-        retries = int(options.pop("retries", "0"))
-        durations = {
-            name: parse_duration_ns(options.pop(name.replace("_", "-"), "0s"))
-            for name in ("interval", "timeout", "start_period", "start_interval")
-        }
-    except ValueError as error:
-        raise errors.InvalidParameter(f"HEALTHCHECK: {error}") from error
+    words = _json_words(command)
+    if not (words if words is not None else command):
+        raise errors.InvalidParameter("Missing command after HEALTHCHECK CMD")
+    test = ("CMD-SHELL", command) if words is None else ("CMD", *words)
+    retries = options.pop("retries", "0")
+    if not _INT32.fullmatch(retries):
+        raise errors.InvalidParameter(f"--retries is not a number: {retries}")
+    if retries.startswith("-"):
+        raise errors.InvalidParameter(f"--retries cannot be negative ({retries})")
+    durations = {
+        name: _probe_duration_ns(name, options.pop(name, "0s"))
+        for name in ("interval", "timeout", "start-period", "start-interval")
+    }
     if options:
         raise errors.InvalidParameter(f"unknown flag: {next(iter(options))}")
     return msgspec.structs.replace(
         config,
         healthcheck=Healthcheck(
             test=test,
-            retries=retries,
+            retries=int(retries),
             interval=durations["interval"],
             timeout=durations["timeout"],
-            start_period=durations["start_period"],
-            start_interval=durations["start_interval"],
+            start_period=durations["start-period"],
+            start_interval=durations["start-interval"],
         ),
     )
+
+
+def _probe_duration_ns(name: str, text: str) -> int:
+    duration_ns = parse_duration_ns(text)
+    if 0 < duration_ns < SHORTEST_NS:
+        raise errors.InvalidParameter(f'Interval "{name}" cannot be less than {format_duration(SHORTEST_NS)}')
+    return duration_ns
 
 
 _INSTRUCTIONS: dict[str, Callable[[ImageConfig, str], ImageConfig]] = {
