@@ -13,6 +13,7 @@ from proad.engine.containers import Containers
 from proad.engine.control import Control
 from proad.engine.create import Creator
 from proad.engine.dispose import Disposer
+from proad.engine.health import HealthChecks
 from proad.engine.images import Images
 from proad.engine.limits import Limits
 from proad.engine.locks import Locks
@@ -124,7 +125,8 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     streams = Streams(config, store, Logs(config, nursery))
     resources = RunResources(config, store, overlay, mounting, networks, cgroups, nursery)
     disposer = Disposer(config, store, waiters, overlay, volumes, resources, streams)
-    supervisor = Supervisor(store, locks, waiters, resources, disposer, streams, cgroups, nursery)
+    health = HealthChecks(store, locks, nursery)
+    supervisor = Supervisor(store, locks, waiters, resources, disposer, streams, cgroups, health, nursery)
     init_path = config.init_path or next(
         filter(None, (shutil.which(p, path=SEARCH_PATH) for p in INIT_PROGRAMS)), ""
     )
@@ -159,7 +161,7 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
         nursery,
     )
     supervisor.start_again = starter.start_again
-    control = Control(store, locks, waiters, cgroups, streams, starter)
+    control = Control(store, locks, waiters, cgroups, streams, starter, health)
     limits = Limits(config, store, facts)
     recovery = Recovery(
         config, store, locks, resources, disposer, supervisor, starter, control, limits, streams, conmon,

@@ -40,6 +40,9 @@ class NothingHeld:
     def run_ended(self, container_id: str) -> None:
         pass
 
+    def unwatch(self, container_id: str) -> None:
+        pass
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
@@ -72,7 +75,9 @@ def put(store: Store, policy: RestartPolicy, *, pid: ProcessId | None = None, **
 
 def supervisor(store: Store, nursery: trio.Nursery, waiters: Waiters | None = None) -> Supervisor:
     nothing = cast(Any, NothingHeld())
-    return Supervisor(store, Locks(), waiters or Waiters(), nothing, nothing, nothing, nothing, nursery)
+    return Supervisor(
+        store, Locks(), waiters or Waiters(), nothing, nothing, nothing, nothing, nothing, nursery
+    )
 
 
 def run_failing_container(store: Store, policy: RestartPolicy, runs: int, ran_s: float = 0.5) -> list[float]:
@@ -153,7 +158,7 @@ def stop(store: Store, script: str, *, timeout_s: int | None, **config: Any) -> 
     async def main() -> float:
         waiters = Waiters()
         nothing = cast(Any, NothingHeld())
-        control = Control(store, Locks(), waiters, nothing, nothing, nothing)
+        control = Control(store, Locks(), waiters, nothing, nothing, nothing, nothing)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(process.report_end, waiters)
             began = trio.current_time()
@@ -201,7 +206,7 @@ def test_stopping_what_is_stopped_changes_nothing(store: Store) -> None:
 
     async def main() -> None:
         nothing = cast(Any, NothingHeld())
-        control = Control(store, Locks(), Waiters(), nothing, nothing, nothing)
+        control = Control(store, Locks(), Waiters(), nothing, nothing, nothing, nothing)
         with pytest.raises(errors.NotModified):
             await control.stop("one")
 

@@ -17,6 +17,7 @@ import structlog
 import trio
 from msgspec.structs import replace
 
+from proad.engine.health import HealthChecks
 from proad.engine.locks import Locks
 from proad.engine.lookup import event_attributes, find_container
 from proad.engine.start import Starter
@@ -48,6 +49,7 @@ class Control:
         cgroups: Cgroups,
         streams: Streams,
         starter: Starter,
+        health: HealthChecks,
     ) -> None:
         self._store = store
         self._locks = locks
@@ -55,6 +57,7 @@ class Control:
         self._cgroups = cgroups
         self._streams = streams
         self._starter = starter
+        self._health = health
         self.draining = False
         """The daemon is going down and stops its containers: no user wants them to stay down."""
 
@@ -160,6 +163,7 @@ class Control:
             with self._store.transaction() as tx:
                 tx.put_container(container.with_status(Status.PAUSED))
                 tx.emit("container", "pause", container.id, event_attributes(container))
+            self._health.unwatch(container.id)
 
     async def unpause(self, ref: str) -> None:
         """Let its processes go on; event ``unpause``.
@@ -176,6 +180,7 @@ class Control:
             with self._store.transaction() as tx:
                 tx.put_container(container.with_status(Status.RUNNING))
                 tx.emit("container", "unpause", container.id, event_attributes(container))
+            self._health.watch(self._store.containers[container.id], thawed=True)
 
     async def resize(self, ref: str, height: int, width: int) -> None:
         """Set the terminal's size; the program gets SIGWINCH. Event ``resize``.

@@ -19,7 +19,7 @@ from proad.model.container import Container, Status
 from proad.model.health import MAX_OUTPUT_BYTES, NOT_RUN, Check, Health, Probed, check_of
 from proad.store.db import Store
 
-SPREAD_S = 0.02
+SPREAD_NS = 20 * 10**6
 """Between the first probes of containers whose probes fell due while no daemon ran: they shall not come all
 at once.
 """
@@ -49,51 +49,44 @@ class HealthChecks:
         self,
         store: Store,
         locks: Locks,
-        prober: Prober,
         nursery: trio.Nursery,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._store = store
         self._locks = locks
-        self._prober = prober
         self._nursery = nursery
         self._now_ns = now_ns
         self._scopes: dict[str, trio.CancelScope] = {}
         self._overdue = 0
+        self.prober: Prober | None = None
+        """Set at wiring; without one nothing is probed."""
 
-    def watch(self, container: Container) -> None:
-        """Probe a running container from now on, if it asks for it: one that has just started or thawed."""
-        check = check_of(container.config)
-        if check is not None:
-            self._watch(container, check, self._delay_ns(container, check) / 1e9)
-
-    def resume(self, container: Container) -> None:
-        """Go on where a daemon before this one ended: the next probe comes when that one would have made
-        it.
+    def watch(self, container: Container, *, thawed: bool = False) -> None:
+        """Probe a running container from now on, if it asks for it: one that has just started, or was thawed,
+        or that a daemon before this one watched. Then the next probe comes when that one would have made it.
         """
         check = check_of(container.config)
-        if check is None:
+        if check is None or container.run is None or self.prober is None:
             return
+        now_ns = self._now_ns()
         delay_ns = self._delay_ns(container, check)
-        log_ = container.health.log if container.health is not None else ()
-        of_this_run = log_ and log_[-1].start_ns >= container.started_ns
-        since_ns = self._now_ns() - (log_[-1].end_ns if of_this_run else container.started_ns)
-        remaining_ns = delay_ns - max(since_ns, 0)
+        remaining_ns = delay_ns
+        if not thawed:
+            # Clocks are set, so a probe may lie in the future; that shall not put off the next one.
+            remaining_ns = min(_last_ns(container) + delay_ns - now_ns, delay_ns)
         if remaining_ns <= 0:
-            remaining_ns = min(int(self._overdue * SPREAD_S * 1e9), delay_ns)
+            remaining_ns = min(self._overdue * SPREAD_NS, delay_ns)
             self._overdue += 1
-        self._watch(container, check, remaining_ns / 1e9)
+        self.unwatch(container.id)
+        scope = self._scopes[container.id] = trio.CancelScope()
+        self._nursery.start_soon(
+            self._monitor, container.id, container.run.id, check, remaining_ns / 1e9, scope
+        )
 
     def unwatch(self, container_id: str) -> None:
         """Probe it no more: it has ended, or is frozen. A probe under way is killed and tells nothing."""
         if (scope := self._scopes.pop(container_id, None)) is not None:
             scope.cancel()
-
-    def _watch(self, container: Container, check: Check, first_delay_s: float) -> None:
-        assert container.run is not None
-        self.unwatch(container.id)
-        scope = self._scopes[container.id] = trio.CancelScope()
-        self._nursery.start_soon(self._monitor, container.id, container.run.id, check, first_delay_s, scope)
 
     async def _monitor(
         self, container_id: str, run_id: str, check: Check, delay_s: float, scope: trio.CancelScope
@@ -120,9 +113,10 @@ class HealthChecks:
 
     async def _probe(self, container: Container, check: Check) -> Probed:
         """Run the command in the container; what keeps it from running is a result, too."""
+        assert self.prober is not None
         start_ns = self._now_ns()
         try:
-            result = await self._prober.probe(
+            result = await self.prober.probe(
                 container,
                 check.argv,
                 timeout_s=check.timeout_ns / 1e9,
@@ -160,3 +154,10 @@ class HealthChecks:
     def _delay_ns(self, container: Container, check: Check) -> int:
         up_ns = self._now_ns() - container.started_ns
         return check.delay_ns(container.health or Health(), up_ns=up_ns)
+
+
+def _last_ns(container: Container) -> int:
+    """When its last probe ended, or the container started if it had none in this run."""
+    health = container.health
+    last = health.log[-1] if health is not None and health.log else None
+    return last.end_ns if last is not None and last.start_ns >= container.started_ns else container.started_ns

@@ -186,7 +186,7 @@ class Recovery:
         if not rebooted and monitor.is_alive():
             monitored = self._conmon.adopt(bundle, run.id, monitor, ProcessId(run.pid, run.pid_start))
             await self._streams.adopt(container.id, monitored)
-            self._supervisor.watch(container.id, run.id, monitored)
+            self._supervisor.watch(container, run, monitored)
             await self._finish_verbs(container, run)
             log.info("container adopted", container=container.id, pid=run.pid)
             return

@@ -34,6 +34,7 @@ from proad.host.conmon import Conmon, Monitored
 from proad.host.hostfacts import HostFactsReader
 from proad.model import errors
 from proad.model.container import Container, Run, Status
+from proad.model.health import health_at_start
 from proad.model.hostcheck import check_against_host
 from proad.model.hostconfig import HostConfig
 from proad.store.db import Store
@@ -263,9 +264,10 @@ class Starter:
             await acquired.runtime.start(container.id)
         # From here on the start has happened: what is left may not fail half-way, and is not cancelled.
         with timer.step("record"):
-            self._record_start(container, replace(run, started_ns=started_ns, steps=timer.steps))
+            run = replace(run, started_ns=started_ns, steps=timer.steps)
+            container = self._record_start(container, run)
         undo.dismiss()
-        self._supervisor.watch(container.id, run.id, monitored)
+        self._supervisor.watch(container, run, monitored)
         if run.endpoint is not None:
             hosts_of = self._resources.hosts_of
             tell_holders(self._store, container.id, run.endpoint.address, hosts_of)
@@ -273,7 +275,7 @@ class Starter:
             "container started", container=container.id, name=container.name, steps_ms=timer.durations_ms
         )
 
-    def _record_start(self, container: Container, run: Run) -> None:
+    def _record_start(self, container: Container, run: Run) -> Container:
         container = replace(
             container.with_status(Status.RUNNING),
             run=run,
@@ -283,6 +285,7 @@ class Starter:
             error="",
             oom_killed=False,
             has_been_started=True,
+            health=health_at_start(container.config, container.health),
         )
         with self._store.transaction(durable=False) as tx:
             tx.put_container(container)
@@ -290,6 +293,7 @@ class Starter:
             tx.emit("container", "start", container.id, event_attributes(container))
             if run.restarted:
                 tx.emit("container", "restart", container.id, event_attributes(container))
+        return container
 
     async def _discard(self, monitored: Monitored, acquired: Acquisition, container_id: str) -> None:
         try:

@@ -15,6 +15,7 @@ import trio
 from msgspec.structs import replace
 
 from proad.engine.dispose import Disposer
+from proad.engine.health import HealthChecks
 from proad.engine.locks import Locks
 from proad.engine.lookup import event_attributes
 from proad.engine.resources import RunResources
@@ -61,6 +62,7 @@ class Supervisor:
         disposer: Disposer,
         streams: Streams,
         cgroups: Cgroups,
+        health: HealthChecks,
         nursery: trio.Nursery,
     ) -> None:
         self._store = store
@@ -70,6 +72,7 @@ class Supervisor:
         self._disposer = disposer
         self._streams = streams
         self._cgroups = cgroups
+        self._health = health
         self._nursery = nursery
         self._backoffs: dict[str, Backoff] = {}
         self.start_again: StartAgain = _no_start
@@ -77,9 +80,10 @@ class Supervisor:
         self.draining = False
         """The daemon is going down and stops its containers: no policy restarts them now."""
 
-    def watch(self, container_id: str, run_id: str, monitored: Monitored) -> None:
-        """Follow a run from now on; called before the process starts, or when recovery adopts one."""
-        self._nursery.start_soon(self._watch, container_id, run_id, monitored)
+    def watch(self, container: Container, run: Run, monitored: Monitored) -> None:
+        """Follow a run from now on, and its health: one that has just started, or that recovery adopts."""
+        self._nursery.start_soon(self._watch, container.id, run.id, monitored)
+        self._health.watch(container)
 
     def forget_backoff(self, container_id: str) -> None:
         """A start by hand begins with the first delay again."""
@@ -97,6 +101,7 @@ class Supervisor:
 
     async def end_run_locked(self, container: Container, run: Run, report: ExitReport) -> None:
         """Free what a run held, write down its end, let policy decide. The caller holds the lock."""
+        self._health.unwatch(container.id)
         ended = await self._make_sure_it_ended(run, report)
         await self._streams.output_ended(container.id)
         await self._resources.release(container, run)

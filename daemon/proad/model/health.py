@@ -56,10 +56,6 @@ class Health(msgspec.Struct, frozen=True):
     failing_streak: int = 0
     log: tuple[Probed, ...] = ()
 
-    def at_start(self) -> "Health":
-        """As a new run begins."""
-        return Health(log=self.log)
-
     def after(self, probed: Probed, check: "Check", *, started_ns: int) -> "Health":
         """With one more probe, of a run that started at ``started_ns``."""
         log = (*self.log, probed)[-LOG_LENGTH:]
@@ -110,6 +106,13 @@ def check_of(config: ContainerConfig) -> Check | None:
         start_interval_ns=_duration(asked.start_interval, DEFAULT_START_INTERVAL_NS),
         retries=asked.retries if asked.retries > 0 else DEFAULT_RETRIES,
     )
+
+
+def health_at_start(config: ContainerConfig, before: Health | None) -> Health | None:
+    """What is known as a new run begins: nothing yet, but what the probes of runs before it said."""
+    if check_of(config) is None:
+        return before
+    return Health(log=before.log if before is not None else ())
 
 
 def _argv(test: tuple[str, ...], shell: tuple[str, ...]) -> tuple[str, ...]:
