@@ -37,6 +37,9 @@ class NothingHeld:
     def finish_later(self, container: Container, run: Run) -> None:
         pass
 
+    async def output_ended(self, container_id: str) -> None:
+        await trio.lowlevel.checkpoint()
+
     def run_ended(self, container_id: str) -> None:
         pass
 
