@@ -75,19 +75,21 @@ class _News:
         self._ending = self._loop.create_task(self._wait_over(over)) if over is not None else None
 
     def _watch(self) -> None:
+        begins = self._log.news_fd is None
         self._log.watch()
-        if self._watched_fd != self._log.news_fd:
-            self._unwatch()
+        if self._watched_fd is None and self._log.news_fd is not None:
             self._watched_fd = self._log.news_fd
-            if self._watched_fd is not None:
-                self._loop.add_reader(self._watched_fd, self._on_change)
-            self._changed.set()
+            self._loop.add_reader(self._watched_fd, self._on_change)
+            if begins:
+                self._changed.set()  # nobody told us of what came before
 
     def _unwatch(self) -> None:
         if self._watched_fd is not None:
             self._loop.remove_reader(self._watched_fd)
+            self._watched_fd = None
 
     def _on_change(self) -> None:
+        self._unwatch()  # until somebody waits again: a slow client must not keep the loop awake
         self._log.drain_news()
         self._changed.set()
 

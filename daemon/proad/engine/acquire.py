@@ -20,7 +20,7 @@ from proad.engine.mounting import Mounting
 from proad.engine.networks import BRIDGE_NAMES, Networks
 from proad.engine.resources import RunPaths, RunResources
 from proad.engine.undo import StepTimer, UndoStack
-from proad.host import filters, mounts
+from proad.host import filters, journal, mounts
 from proad.host.apparmor import AppArmor
 from proad.host.conmon import Conmon, Launched, MonitorRequest
 from proad.host.devices import block_numbers, devices_of
@@ -35,7 +35,8 @@ from proad.model.environment import container_environment
 from proad.model.hostconfig import HostConfig
 from proad.model.hostfacts import HostFacts
 from proad.model.links import LinkedContainer
-from proad.model.logoptions import writes_file
+from proad.model.logoptions import JOURNALD, log_driver, writes_file
+from proad.model.logtag import log_tag
 from proad.model.mounts import SpecMount
 from proad.model.network import Endpoint
 from proad.model.spec import DEFAULT_SHM_BYTES, SpecInputs, build_spec, wants_init
@@ -43,6 +44,7 @@ from proad.model.storage import parse_storage_opt
 from proad.model.user import ProcessUser, resolve_user
 from proad.store.db import Store
 
+NO_LOGGER = "failed to create task for container: failed to initialize logging driver"
 NO_PORTS = ReservedPorts("", (), ())
 
 
@@ -342,20 +344,32 @@ class Acquirer:
         paths: RunPaths,
         reserved: ReservedPorts,
     ) -> MonitorRequest:
-        keeps_log = writes_file(container.host_config.log_config)
+        log_config = container.host_config.log_config
         return MonitorRequest(
             container_id=container.id,
             run_id=run.id,
             name=container.name,
             bundle=paths.bundle,
             runtime=runtime,
-            log_path=paths.log if keeps_log else None,
+            log_path=paths.log if writes_file(log_config) else None,
+            journal_tag=_journal_tag(container) if log_driver(log_config) == JOURNALD else None,
             terminal=container.config.tty,
             open_stdin=container.config.open_stdin,
             # A terminal's stdin outlives its clients, so that one can detach and another attach.
             stdin_once=container.config.stdin_once and not container.config.tty,
             inherit_fds=reserved.fds(),
         )
+
+
+def _journal_tag(container: Container) -> str:
+    """What the container is called in the journal, which has to be there.
+
+    Raises:
+        errors.System: it is not.
+    """
+    if not journal.is_running():
+        raise errors.System(f"{NO_LOGGER}: journald is not enabled on this host")
+    return log_tag(container)
 
 
 def _sets_interfaces(host_config: HostConfig) -> bool:

@@ -32,6 +32,9 @@ _RETRY_S = 5.0
 
 log = structlog.get_logger(__name__)
 
+SetAlarm = Callable[["LogKeeper", Path], None]
+"""``set_alarm(keeper, path)``: have the keeper's ``on_write`` called once, at the next write to the file."""
+
 
 class LogKeeper:
     """The log of one run: looked after until the run ends."""
@@ -41,25 +44,29 @@ class LogKeeper:
         container_id: str,
         files: LogFiles,
         policy: LogPolicy,
-        control: Path,
         on_new_file: Callable[[Path], None],
     ) -> None:
         self._container_id = container_id
         self._files = files
         self._policy = policy
-        self._control = control
+        self._control = Path()
         self._on_new_file = on_new_file
         self._switching = False
         self._written = trio.Event()
         self._scope = trio.CancelScope()
-        self._done = trio.Event()
+        self._done: trio.Event | None = None
 
     def on_write(self) -> None:
         """The alarm has gone off."""
         self._written.set()
 
-    async def keep(self, set_alarm: Callable[["LogKeeper", Path], None]) -> None:
-        """Look after the log until :meth:`finish`; ``set_alarm`` has ``on_write`` called once."""
+    def begin(self, nursery: trio.Nursery, control: Path, set_alarm: SetAlarm) -> None:
+        """Look after the log until :meth:`finish`; ``control`` is the monitor's fifo."""
+        self._control = control
+        self._done = trio.Event()
+        nursery.start_soon(self._keep, self._done, set_alarm)
+
+    async def _keep(self, done: trio.Event, set_alarm: SetAlarm) -> None:
         try:
             with self._scope:
                 while True:
@@ -71,13 +78,15 @@ class LogKeeper:
                         log.error("log not kept to its size", container=self._container_id, error=str(error))
                         await trio.sleep(_RETRY_S)
         finally:
-            self._done.set()
+            done.set()
 
     async def finish(self) -> None:
-        """The run is over: stop, and bring the log to its size once more. Never raises."""
-        self._scope.cancel()
-        await self._done.wait()
+        """The run is over: stop, and bring the log to its size once more; failures go into our own log."""
+        if self._done is not None:
+            self._scope.cancel()
+            await self._done.wait()
         try:
+            self._files.finish()
             if self._files.is_switching():
                 self._files.take_back_switch()
             elif self._switching:
@@ -87,7 +96,7 @@ class LogKeeper:
         except OSError as error:
             log.error("log not kept to its size", container=self._container_id, error=str(error))
 
-    async def _step(self, set_alarm: Callable[["LogKeeper", Path], None]) -> None:
+    async def _step(self, set_alarm: SetAlarm) -> None:
         self._files.finish()
         if self._switching or self._files.is_switching():
             await self._complete_switch()
@@ -142,19 +151,20 @@ class LogKeepers:
         self._numbers: dict[int, LogKeeper] = {}
         self._keepers: dict[str, LogKeeper] = {}
 
-    def begin(self, container_id: str, keeper: LogKeeper) -> None:
+    def begin(self, container_id: str, keeper: LogKeeper, control: Path) -> None:
         """A run is on, perhaps since before this daemon."""
         if self._alarms is None:
             self._alarms = WriteAlarms()
             self._nursery.start_soon(self._listen, self._alarms)
         self._keepers[container_id] = keeper
-        self._nursery.start_soon(keeper.keep, self._set_alarm)
+        keeper.begin(self._nursery, control, self._set_alarm)
 
-    async def end(self, container_id: str) -> None:
-        """The run is over, all its output in the log."""
-        if (keeper := self._keepers.pop(container_id, None)) is not None:
-            await keeper.finish()
+    def end(self, container_id: str) -> LogKeeper | None:
+        """Forget the run, which is over; returns who looked after its log, to be finished."""
+        keeper = self._keepers.pop(container_id, None)
+        if keeper is not None:
             self._numbers = {number: k for number, k in self._numbers.items() if k is not keeper}
+        return keeper
 
     def _set_alarm(self, keeper: LogKeeper, path: Path) -> None:
         assert self._alarms is not None

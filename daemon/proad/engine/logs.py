@@ -13,14 +13,16 @@ from typing import Protocol
 import trio
 
 from proad.config import Config
+from proad.engine.journalreader import JournalLogReader
 from proad.engine.logkeeper import LogKeeper, LogKeepers
 from proad.host.inotify import DirectoryWatch
+from proad.host.journal import journalctl
 from proad.host.logchain import LogChain
 from proad.host.logrotate import LogFiles
 from proad.model import errors
 from proad.model.container import Container
 from proad.model.loglines import Shape, Shaper
-from proad.model.logoptions import NO_LOG, log_driver, log_policy
+from proad.model.logoptions import JOURNALD, NO_LOG, log_driver, log_policy
 
 
 class LogReader(Protocol):
@@ -153,32 +155,38 @@ class Logs:
 
     def __init__(self, config: Config, nursery: trio.Nursery) -> None:
         self._config = config
+        self._journalctl = journalctl()
         self._keepers = LogKeepers(nursery)
         self._followers: dict[str, set[FileLogReader]] = {}
 
     def begin(self, container: Container, control: Path) -> None:
         """A run is on, or about to be; ``control`` is its monitor's fifo."""
-        policy = log_policy(container.host_config.log_config)
-        if policy.is_bounded:
-            keeper = LogKeeper(
-                container.id,
-                LogFiles(self._live(container), policy),
-                policy,
-                control,
-                partial(self._hand_on, container.id),
-            )
-            self._keepers.begin(container.id, keeper)
+        if (keeper := self._keeper(container)) is not None:
+            self._keepers.begin(container.id, keeper, control)
 
-    async def end(self, container_id: str) -> None:
-        """The run is over, all its output in the log, which is now brought to its size."""
-        await self._keepers.end(container_id)
+    async def end(self, container: Container) -> None:
+        """The run is over, all its output in the log, which is now brought to its size.
+
+        So it is where nobody looked after it: the run may have ended while no daemon was there.
+        """
+        keeper = self._keepers.end(container.id) or self._keeper(container)
+        if keeper is not None:
+            await keeper.finish()
+
+    def _keeper(self, container: Container) -> LogKeeper | None:
+        policy = log_policy(container.host_config.log_config)
+        if not policy.is_bounded:
+            return None
+        files = LogFiles(self._live(container), policy)
+        return LogKeeper(container.id, files, policy, partial(self._hand_on, container.id))
 
     def check_readable(self, container: Container) -> None:
         """
         Raises:
-            errors.NotImplemented: its log driver keeps nothing to read.
+            errors.NotImplemented: its log driver keeps nothing to read, or nothing here can read it.
         """
-        if log_driver(container.host_config.log_config) == NO_LOG:
+        driver = log_driver(container.host_config.log_config)
+        if driver == NO_LOG or (driver == JOURNALD and self._journalctl is None):
             raise errors.NotImplemented("configured logging driver does not support reading")
 
     def open(self, container: Container, shape: Shape, *, tail: int | None, follow: bool) -> LogReader:
@@ -186,9 +194,11 @@ class Logs:
 
         Raises:
             errors.NotImplemented: its log driver keeps nothing to read.
-            errors.System: the disk failed.
+            errors.System: the disk failed, or journalctl.
         """
         self.check_readable(container)
+        if self._journalctl and log_driver(container.host_config.log_config) == JOURNALD:
+            return JournalLogReader(self._journalctl, container.id, shape, tail=tail, follow=follow)
         live = self._live(container)
         if not follow:
             return FileLogReader(live, shape, tail=tail, follow=False)

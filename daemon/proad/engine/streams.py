@@ -79,13 +79,13 @@ class Streams:
         self._runs[container_id] = monitored.attach_path
         self._logs.begin(self._store.containers[container_id], monitored.control_path)
 
-    async def output_ended(self, container_id: str) -> None:
+    async def output_ended(self, container: Container) -> None:
         """Its monitor has gone: all output is in the log, which is now brought to its size."""
-        await self._logs.end(container_id)
+        await self._logs.end(container)
 
     async def abandon(self, container_id: str) -> None:
         """Undo of ``connect_attachers``: the start failed, and who waited for it waits in vain."""
-        await self._logs.end(container_id)
+        await self._logs.end(self._store.containers[container_id])
         self.run_ended(container_id)
 
     def run_ended(self, container_id: str) -> None:

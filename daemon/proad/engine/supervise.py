@@ -103,7 +103,7 @@ class Supervisor:
         """Free what a run held, write down its end, let policy decide. The caller holds the lock."""
         self._health.unwatch(container.id)
         ended = await self._make_sure_it_ended(run, report)
-        await self._streams.output_ended(container.id)
+        await self._streams.output_ended(container)
         await self._resources.release(container, run)
         container = await self._record_end(container.id, run, ended)
         restarts = container.status is Status.RESTARTING

@@ -46,7 +46,8 @@ _CONSOLE_NAME = "/conmon-term.XXXXXX"
 class MonitorRequest:
     """What a container's monitor is told.
 
-    ``bundle`` is the run's directory, with its ``config.json``. ``log_path`` None keeps no log.
+    ``bundle`` is the run's directory, with its ``config.json``. The log goes to the file ``log_path``, or
+    under the name ``journal_tag`` to the journal, or nowhere.
     ``inherit_fds`` are descriptors, bound sockets of published ports, that stay open as long as the container
     lives.
     """
@@ -57,6 +58,7 @@ class MonitorRequest:
     bundle: Path
     runtime: Runtime
     log_path: Path | None
+    journal_tag: str | None = None
     terminal: bool = False
     open_stdin: bool = False
     stdin_once: bool = False
@@ -287,13 +289,15 @@ class Conmon:
             "--bundle", str(request.bundle),
             "--container-pidfile", str(_pidfile(request.bundle)),
             "--persist-dir", str(directory),
-            "--log-path", f"k8s-file:{request.log_path}" if request.log_path else "none",
+            "--log-path", _log_target(request),
             "--full-attach",
             "--no-sync-log",  # an fsync of the log before every exit; dockerd does none either
             "--log-level", "error",
         ]  # fmt: skip
         for argument in request.runtime.arguments:
             argv += ["--runtime-arg", argument]
+        if request.journal_tag is not None:
+            argv += ["--log-tag", request.journal_tag]
         if request.terminal:
             argv.append("--terminal")
         if request.open_stdin:
@@ -408,6 +412,12 @@ def _program(bundle: Path) -> str:
     """What the container was to execute, by its OCI config."""
     arguments = msgspec.json.decode((bundle / "config.json").read_bytes())["process"]["args"]
     return str(arguments[0])
+
+
+def _log_target(request: MonitorRequest) -> str:
+    if request.journal_tag is not None:
+        return "journald:"
+    return f"k8s-file:{request.log_path}" if request.log_path else "none"
 
 
 def _pidfile(bundle: Path) -> Path:

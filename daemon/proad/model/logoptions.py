@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from proad.model import errors
 from proad.model.hostconfig import LogConfig
+from proad.model.logtag import check_log_tag
 
 JSON_FILE, LOCAL, JOURNALD, NO_LOG = "json-file", "local", "journald", "none"
 LOG_DRIVERS = (JOURNALD, JSON_FILE, LOCAL, NO_LOG)
@@ -76,6 +77,7 @@ def check_log_options(log_config: LogConfig) -> None:
     _check_delivery(options)
     for option in ("labels-regex", "env-regex"):
         _check_regex(option, options.get(option, ""))
+    check_log_tag(options.get("tag", ""))
     log_policy(log_config)
 
 
