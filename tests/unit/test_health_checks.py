@@ -70,7 +70,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def put(store: Store, id: str = "c1", health: Health | None = None, **asked: Any) -> Container:
     """A container that started at 0 s and asks for checks every 10 s, if nothing else is said."""
     asked = {"test": ("CMD", "probe"), "interval": 10, **asked}
-    times = {name: value * SECOND if isinstance(value, int) else value for name, value in asked.items()}
+    times: Any = {name: value * SECOND if isinstance(value, int) else value for name, value in asked.items()}
     if "retries" in asked:
         times["retries"] = asked["retries"]
     config = ContainerConfig(healthcheck=Healthcheck(**times))

@@ -122,9 +122,9 @@ class HealthChecks:
                 timeout_s=check.timeout_ns / 1e9,
                 max_output_bytes=MAX_OUTPUT_BYTES + 1,  # one more tells that there was more
             )
-        except errors.ProaError as error:
-            log.debug("health check could not be run", container=container.id, error=error.message)
-            return Probed(start_ns, self._now_ns(), NOT_RUN, error.message)
+        except (errors.ProaError, OSError) as error:  # of the kernel: no more processes or descriptors, say
+            log.debug("health check could not be run", container=container.id, error=str(error))
+            return Probed(start_ns, self._now_ns(), NOT_RUN, str(error))
         output = result.output[:MAX_OUTPUT_BYTES].decode(errors="replace")
         if len(result.output) > MAX_OUTPUT_BYTES:
             output += "..."
