@@ -9,10 +9,12 @@ import trio
 
 from proad.config import Config
 from proad.engine.acquire import Acquirer
+from proad.engine.commit import Committer
 from proad.engine.containers import Containers
 from proad.engine.control import Control
 from proad.engine.create import Creator
 from proad.engine.dispose import Disposer
+from proad.engine.exports import Exports
 from proad.engine.health import HealthChecks
 from proad.engine.images import Images
 from proad.engine.limits import Limits
@@ -43,6 +45,7 @@ from proad.host.netcounters import NetworkCounters
 from proad.host.overlay import Overlay
 from proad.host.runtime import choose_runtime, known_runtimes
 from proad.host.seccomp import SeccompProfiles
+from proad.host.snapshot import Snapshots
 from proad.model import errors
 from proad.store.db import Store
 
@@ -119,6 +122,7 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     blobs = BlobStore(config.data_root)
     await blobs.prepare()
     images = Images(store, blobs, Unpacker())
+    snapshots = Snapshots(config.data_root / "tmp")
     mounting = Mounting(config, store, volumes, overlay, images.resolve)
     networks = Networks(config, store, Firewall(config.table, config.bridge), nursery)
     await networks.open()
@@ -178,6 +182,8 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
         remover=Remover(store, locks, control, disposer, resources, overlay),
         streams=streams,
         stats=stats,
+        exports=Exports(store, overlay, snapshots),
+        committer=Committer(store, overlay, snapshots, images, control),
         images=images,
         volumes=volumes,
         networks=networks,

@@ -17,10 +17,7 @@ _NOT_BUILT: dict[str, tuple[tuple[str, str], ...]] = {
         ("HEAD", "/containers/{name:.+}/archive"),
         ("GET", "/containers/{name:.+}/archive"),
         ("PUT", "/containers/{name:.+}/archive"),
-        ("GET", "/containers/{name:.+}/changes"),
-        ("GET", "/containers/{name:.+}/export"),
     ),
-    "committing containers": (("POST", "/commit"),),
     "building images": (
         ("POST", "/build"),
         ("POST", "/build/cancel"),

@@ -141,8 +141,10 @@ class Control:
         finally:
             handle.close()
 
-    async def pause(self, ref: str) -> None:
+    async def pause(self, ref: str, *, briefly: bool = False) -> None:
         """Freeze all its processes; event ``pause``.
+
+        ``briefly`` is for the length of something that this daemon does: if it dies, recovery ends the pause.
 
         Raises:
             errors.Conflict: it is not running, or paused already, or restarting.
@@ -158,6 +160,9 @@ class Control:
                 raise errors.Conflict(f"container {container.id} is already paused")
             if container.status is not Status.RUNNING or container.run is None:
                 raise errors.Conflict(f"container {container.id} is not running")
+            if briefly != container.run.paused_briefly:
+                with self._store.transaction(durable=False) as tx:
+                    tx.put_container(replace(container, run=replace(container.run, paused_briefly=briefly)))
             await self._cgroups.freeze(container.run.cgroup)
             container = find_container(self._store, container.id)  # a signal may have marked it meanwhile
             with self._store.transaction() as tx:
@@ -165,8 +170,8 @@ class Control:
                 tx.emit("container", "pause", container.id, event_attributes(container))
             self._health.unwatch(container.id)
 
-    async def unpause(self, ref: str) -> None:
-        """Let its processes go on; event ``unpause``.
+    async def unpause(self, ref: str, *, briefly: bool = False) -> None:
+        """Let its processes go on; event ``unpause``. With ``briefly`` only if such a pause is what it is in.
 
         Raises:
             errors.Conflict: it is not paused.
@@ -174,6 +179,8 @@ class Control:
         container = find_container(self._store, ref)
         async with self._locks.of(container.id):
             container = find_container(self._store, container.id)
+            if briefly and not (container.status is Status.PAUSED and _run(container).paused_briefly):
+                return  # somebody has ended it already, or the run is over
             if container.status is not Status.PAUSED:
                 raise errors.Conflict(f"container {container.id} is not paused")
             self._cgroups.thaw(_run(container).cgroup)

@@ -7,16 +7,15 @@ transaction at the end. Whatever fails before that leaves nothing behind.
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import trio
 
 from proad.engine.imagegarbage import Garbage
+from proad.engine.imagekeeping import ImageKeeping, emit, make_directory
 from proad.host.archive import Member, Members, Unpacker
 from proad.host.blobs import BlobStore, LayerInfo
 from proad.model import errors, imagearchive
@@ -25,7 +24,7 @@ from proad.model.durations import format_rfc3339_ns
 from proad.model.image import History, Image, ImageConfig, chain_ids
 from proad.model.imagearchive import Descriptor, Platform
 from proad.model.reference import Reference, parse_reference
-from proad.store.db import Store, Transaction
+from proad.store.db import Store
 
 MAX_JSON_BYTES = 16 << 20
 MAX_INDEX_DEPTH = 4
@@ -45,11 +44,14 @@ class Candidate:
 
 
 class ImageIntake:
-    def __init__(self, store: Store, blobs: BlobStore, unpacker: Unpacker, garbage: Garbage) -> None:
+    def __init__(
+        self, store: Store, blobs: BlobStore, unpacker: Unpacker, garbage: Garbage, keeping: ImageKeeping
+    ) -> None:
         self._store = store
         self._blobs = blobs
         self._unpacker = unpacker
         self._garbage = garbage
+        self._keeping = keeping
 
     # --- import -----------------------------------------------------------------------------------------
 
@@ -72,8 +74,8 @@ class ImageIntake:
         if platform.os != "linux":
             raise errors.InvalidParameter(f"operating system is not supported: {platform.os}")
         config = apply_changes(ImageConfig(), changes)
-        async with self._blobs.workspace() as work, self._clean_after_failure():
-            tree = _make_directory(work / "tree")
+        async with self._blobs.workspace() as work, self._keeping.clean_after_failure():
+            tree = make_directory(work / "tree")
             layer = await self._unpacker.layer(source, tree, keep_as=work / "blob")
             now_ns = time.time_ns()
             created = format_rfc3339_ns(now_ns)
@@ -105,7 +107,7 @@ class ImageIntake:
                     digest=layer.blob_digest,
                     size=layer.blob_size_bytes,
                 )
-                image = await self._keep(image, content, None, [descriptor])
+                image = await self._keeping.keep(image, content, None, [descriptor])
                 with self._store.transaction(growing=True) as tx:
                     tx.put_image(image)
                     if reference:
@@ -126,8 +128,8 @@ class ImageIntake:
         Raises:
             errors.InvalidParameter: the archive is broken, or holds no image for the platform.
         """
-        async with self._blobs.workspace() as work, self._clean_after_failure():
-            files = _make_directory(work / "files")
+        async with self._blobs.workspace() as work, self._keeping.clean_after_failure():
+            files = make_directory(work / "files")
             members = await self._unpacker.members(source, files)
             candidates = _candidates(members, platform)
             if not candidates:
@@ -149,7 +151,7 @@ class ImageIntake:
                 "invalid manifest, layers length mismatch: "
                 f"expected {len(candidate.layers)}, got {len(image.diff_ids)}"
             )
-        _make_directory(work)
+        make_directory(work)
         blobs = tuple(member.digest for member in candidate.layers)
         with self._garbage.pinned((image.id, *image.chain_ids, *blobs)):
             sizes = [
@@ -160,7 +162,7 @@ class ImageIntake:
             known = self._store.images.get(image.id)
             now_ns = time.time_ns() if candidate.names else known.last_tagged_ns if known else 0
             image = msgspec.structs.replace(image, layer_sizes=tuple(sizes), last_tagged_ns=now_ns)
-            image = await self._keep(image, candidate.config, candidate.manifest, descriptors)
+            image = await self._keeping.keep(image, candidate.config, candidate.manifest, descriptors)
             with self._store.transaction(growing=True) as tx:
                 tx.put_image(image)
                 emit(tx, "load", image)
@@ -174,7 +176,7 @@ class ImageIntake:
         known = self._blobs.layer(chain_id)
         if known:
             return known.size_bytes
-        tree = _make_directory(work / str(position))
+        tree = make_directory(work / str(position))
         told = _LayerProgress(report, diff_id, member.size_bytes)
         # An image before this one may have moved the file to the blobs.
         path = member.path if member.path.exists() else self._blobs.blob_path(member.digest)
@@ -195,12 +197,9 @@ class ImageIntake:
 
     def _place(self, member: Member) -> Descriptor:
         """Make a layer's file a blob."""
-        path = self._blobs.blob_path(member.digest)
-        if not path.exists():
+        if not self._blobs.blob_path(member.digest).exists():
             self._blobs.place_blob(member.path, member.digest)
-        with path.open("rb") as file:
-            media_type = imagearchive.layer_media_type(file.read(8))
-        return Descriptor(media_type=media_type, digest=member.digest, size=member.size_bytes)
+        return self._keeping.descriptor(member.digest)
 
     def _announce(self, image: Image, names: Sequence[Reference], report: Report) -> bool:
         """Name a loaded image; whether it has names."""
@@ -218,36 +217,6 @@ class ImageIntake:
             report({"stream": f"Loaded image: {name.familiar}\n"})
         return bool(names)
 
-    # --- both -------------------------------------------------------------------------------------------
-
-    async def _keep(
-        self, image: Image, config: bytes, manifest: bytes | None, layers: Sequence[Descriptor]
-    ) -> Image:
-        """Keep configuration and manifest as blobs; the image with what names them, safe on the disk."""
-        image_id = self._blobs.put_blob(config)
-        if manifest is None:
-            manifest = imagearchive.make_manifest(image_id, len(config), layers)
-        with self._garbage.pinned((image_id, digest := self._blobs.put_blob(manifest))):
-            await self._blobs.settle()
-        return msgspec.structs.replace(
-            image,
-            id=image_id,
-            layer_blobs=tuple(layer.digest for layer in layers),
-            manifest_digest=digest,
-            manifest_media_type=imagearchive.parse_manifest(manifest).media_type or imagearchive.OCI_MANIFEST,
-            manifest_size_bytes=len(manifest),
-        )
-
-    @asynccontextmanager
-    async def _clean_after_failure(self) -> AsyncIterator[None]:
-        """What had found its place already goes again if the rest fails."""
-        try:
-            yield
-        except BaseException:
-            with trio.CancelScope(shield=True):
-                await self._garbage.sweep()
-            raise
-
 
 class _LayerProgress:
     """Tells how far a layer is, in Docker's words."""
@@ -261,25 +230,6 @@ class _LayerProgress:
         if self._report:
             detail = {"current": current, "total": self._total}
             self._report({"status": "Loading layer", "progressDetail": detail, "id": self._id})
-
-
-def emit(tx: Transaction, action: str, image: Image, name: str = "") -> None:
-    """Tell an event of an image: its labels, and the name it was done by, or else its id."""
-    tx.emit("image", action, image.id, {**image.config.labels, "name": name or image.id})
-
-
-def _make_directory(path: Path) -> Path:
-    """An empty directory, for a layer or for the files of an archive.
-
-    Raises:
-        errors.System: the disk is full.
-    """
-    try:
-        path.mkdir()
-    except OSError as error:
-        raise errors.System(f"cannot make room for an image: {error.strerror}") from error
-    path.chmod(0o755)  # the root directory of a container, where the archive says nothing of it
-    return path
 
 
 def _candidates(members: Members, platform: Platform | None) -> list[Candidate]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from proad.engine.imagegarbage import Garbage
-from proad.engine.imageintake import emit
+from proad.engine.imagekeeping import emit
 from proad.engine.imagelisting import all_names
 from proad.engine.lookup import images_of
 from proad.model import errors

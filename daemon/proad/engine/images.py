@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 import msgspec
 import structlog
 
+from proad.engine.imagecommit import Announce, Commit, ImageCommit, Whole
 from proad.engine.imagegarbage import Garbage
-from proad.engine.imageintake import ImageIntake, Report, emit
+from proad.engine.imageintake import ImageIntake, Report
+from proad.engine.imagekeeping import ImageKeeping, emit
 from proad.engine.imagelisting import ImageQuery, ImageSummary, list_images, prune_predicate, shared_sizes
 from proad.engine.imageremoval import ImageRemoval, RemovedImage
 from proad.engine.lookup import images_of
@@ -57,7 +59,9 @@ class Images:
         self._store = store
         self._blobs = blobs
         self._garbage = Garbage(store, blobs)
-        self._intake = ImageIntake(store, blobs, unpacker, self._garbage)
+        keeping = ImageKeeping(blobs, self._garbage)
+        self._intake = ImageIntake(store, blobs, unpacker, self._garbage, keeping)
+        self._commit = ImageCommit(store, blobs, unpacker, self._garbage, keeping)
         self._removal = ImageRemoval(store, self._garbage)
 
     async def recover(self) -> None:
@@ -165,6 +169,12 @@ class Images:
             images = await self._intake.load(source.fileno(), quiet=quiet, platform=platform, report=report)
         self._write_index()
         return images
+
+    async def commit(self, wanted: Commit, source: io.FileIO, whole: Whole, announce: Announce) -> Image:
+        """Make an image of what a container wrote; see :meth:`ImageCommit.commit`."""
+        image = await self._commit.commit(wanted, source, whole, announce)
+        self._write_index()
+        return image
 
     async def tag(self, ref: str, name: Reference) -> None:
         """Give an image one more name; it is taken from the image that had it.

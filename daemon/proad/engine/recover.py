@@ -204,6 +204,8 @@ class Recovery:
             self._control.send_again(container)
         if run.limits_in_doubt:
             await self._limits.restore(container)
+        if run.paused_briefly and self._cgroups.exists(run.cgroup):
+            self._cgroups.thaw(run.cgroup)  # what it was paused for has died with the daemon
         self._match_freezer(self._store.containers[container.id], run)
 
     def _match_freezer(self, container: Container, run: Run) -> None:

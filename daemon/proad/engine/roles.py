@@ -5,9 +5,11 @@ together.
 from dataclasses import dataclass
 
 from proad.config import Config
+from proad.engine.commit import Committer
 from proad.engine.containers import Containers
 from proad.engine.control import Control
 from proad.engine.create import Creator
+from proad.engine.exports import Exports
 from proad.engine.images import Images
 from proad.engine.networks import Networks
 from proad.engine.remove import Remover
@@ -30,6 +32,8 @@ class Roles:
     remover: Remover
     streams: Streams
     stats: Stats
+    exports: Exports
+    committer: Committer
     images: Images
     volumes: Volumes
     networks: Networks

@@ -83,38 +83,44 @@ class Unpacker:
         self._max_layer_entries = max_layer_entries
 
     async def layer(
-        self, source: int, target: Path, *, keep_as: Path | None = None, progress: Progress | None = None
+        self,
+        source: int,
+        target: Path,
+        *,
+        keep_as: Path | None = None,
+        any_device: bool = False,
+        progress: Progress | None = None,
     ) -> UnpackedLayer:
         """Unpack the layer that ``source`` gives into the empty directory ``target``; both stay the caller's.
 
         With ``keep_as`` the archive is kept there as an OCI layer blob: as it came if it is plain, gzip or
-        zstd, else as plain tar.
+        zstd, else as plain tar. Device nodes that give access to something are refused unless ``any_device``.
 
         Raises:
             errors.InvalidParameter: the archive is broken, hostile or too large; the text says where.
             errors.System: the disk is full, or the helper was killed. The target holds what was written
             till then.
         """
-        told = await self._work("layer", source, target, keep_as, self._max_layer_entries, progress)
+        job = {
+            "mode": "layer",
+            "blob": str(keep_as) if keep_as else None,
+            "entries": self._max_layer_entries,
+            "any_device": any_device,
+        }
+        told = await self._work(job, source, target, progress)
         blob = told.get("blob") or {"digest": "", "size": 0}
         return UnpackedLayer(told["diff_id"], told["size"], told["compression"], blob["digest"], blob["size"])
 
     async def members(self, source: int, target: Path) -> Members:
         """Take an image archive apart into ``target``; otherwise like :meth:`layer`."""
-        return Members(target, await self._work("members", source, target, None, MAX_MEMBERS, None))
+        job = {"mode": "members", "blob": None, "entries": MAX_MEMBERS}
+        return Members(target, await self._work(job, source, target, None))
 
     async def _work(
-        self, mode: str, source: int, target: Path, blob: Path | None, entries: int, progress: Progress | None
+        self, job: dict[str, Any], source: int, target: Path, progress: Progress | None
     ) -> dict[str, Any]:
         room = os.statvfs(target)
-        job = {
-            "mode": mode,
-            "target": str(target),
-            "blob": str(blob) if blob else None,
-            "entries": entries,
-            "bytes": room.f_bavail * room.f_frsize,
-            "parent": os.getpid(),
-        }
+        job |= {"target": str(target), "bytes": room.f_bavail * room.f_frsize, "parent": os.getpid()}
         reading, writing = os.pipe2(os.O_CLOEXEC)
         async with trio.lowlevel.FdStream(reading) as answers:
             try:

@@ -47,10 +47,14 @@ class Limits:
 
 
 class LayerTree:
-    """Writes a layer below the current root directory. ``size`` sums files and links."""
+    """Writes a layer below the current root directory. ``size`` sums files and links.
 
-    def __init__(self, limits: Limits) -> None:
+    ``any_device`` is for layers that a container of this engine wrote: it was allowed to make the device.
+    """
+
+    def __init__(self, limits: Limits, *, any_device: bool = False) -> None:
         self._limits = limits
+        self._any_device = any_device
         self._directories: set[str] = {"/"}
         self._directory_times: dict[str, int] = {}
         self._whiteouts: set[str] = set()
@@ -70,7 +74,7 @@ class LayerTree:
             try:
                 self._write(entry, archive)
             except OSError as error:
-                raise OSError(error.errno, f'entry "{_shown(entry.name)}": {error.strerror}') from error
+                raise OSError(error.errno, f'entry "{shown(entry.name)}": {error.strerror}') from error
         # Directories last: writing into them moved their times.
         for path, mtime_ns in self._directory_times.items():
             os.utime(path, ns=(mtime_ns, mtime_ns), follow_symlinks=False)
@@ -122,14 +126,14 @@ class LayerTree:
             target = os.path.realpath(path)
             if not os.path.isdir(target):
                 raise Refused(
-                    f'entry "{_shown(entry.name)}" passes through the symbolic link "{_shown(path[1:])}", '
+                    f'entry "{shown(entry.name)}" passes through the symbolic link "{shown(path[1:])}", '
                     "which leads out of the layer or to nothing"
                 )
             return target
         if not stat.S_ISDIR(mode):
             if path not in self._whiteouts:
                 raise Refused(
-                    f'entry "{_shown(entry.name)}" lies below "{_shown(path[1:])}", which is no directory'
+                    f'entry "{shown(entry.name)}" lies below "{shown(path[1:])}", which is no directory'
                 )
             self._uncover(path)
             os.mkdir(path, 0o755)
@@ -170,7 +174,7 @@ class LayerTree:
             return
         hidden = name[len(WHITEOUT) :]
         if hidden in ("", ".", ".."):
-            raise Refused(f'entry "{_shown(entry.name)}" is a whiteout of a parent directory')
+            raise Refused(f'entry "{shown(entry.name)}" is a whiteout of a parent directory')
         path = f"{parent.rstrip('/')}/{hidden}"
         if not os.path.lexists(path):  # a whiteout is about the layers below, never about its own
             os.mknod(path, stat.S_IFCHR, 0)
@@ -206,7 +210,7 @@ class LayerTree:
         self.size += entry.size
         if self.size > self._limits.bytes:
             raise Refused(
-                f'entry "{_shown(entry.name)}" makes the layer larger than the {self._limits.bytes} bytes '
+                f'entry "{shown(entry.name)}" makes the layer larger than the {self._limits.bytes} bytes '
                 "that it may take here"
             )
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -225,7 +229,7 @@ class LayerTree:
 
     def _hard_link(self, entry: Entry, path: str) -> None:
         # A leading slash is common here and means the layer's root; the jail makes it so.
-        target = clean_name(entry.link.lstrip("/"), what=f'hard link "{_shown(entry.name)}"')
+        target = clean_name(entry.link.lstrip("/"), what=f'hard link "{shown(entry.name)}"')
         source = self._parent(entry, target[:-1]).rstrip("/") + "/" + target[-1] if target else "/"
         try:
             kind = os.lstat(source).st_mode
@@ -233,20 +237,22 @@ class LayerTree:
             kind = 0
         if source in self._whiteouts or not kind or stat.S_ISDIR(kind):
             raise Refused(
-                f'hard link "{_shown(entry.name)}" leads to "{_shown(entry.link)}", '
+                f'hard link "{shown(entry.name)}" leads to "{shown(entry.link)}", '
                 "which is no file of the layer"
             )
         if source == path:
-            raise Refused(f'hard link "{_shown(entry.name)}" leads to itself')
+            raise Refused(f'hard link "{shown(entry.name)}" leads to itself')
         os.link(source, path, follow_symlinks=False)
 
     def _device(self, entry: Entry, path: str) -> None:
-        if entry.kind == "block" or (entry.major, entry.minor) not in HARMLESS_DEVICES:
+        harmless = entry.kind == "char" and (entry.major, entry.minor) in HARMLESS_DEVICES
+        if not harmless and not self._any_device:
             raise Refused(
-                f'entry "{_shown(entry.name)}" is the {entry.kind} device {entry.major}:{entry.minor}, '
+                f'entry "{shown(entry.name)}" is the {entry.kind} device {entry.major}:{entry.minor}, '
                 "which an image may not bring along"
             )
-        os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(entry.major, entry.minor))
+        kind = stat.S_IFBLK if entry.kind == "block" else stat.S_IFCHR
+        os.mknod(path, kind | 0o600, os.makedev(entry.major, entry.minor))
 
     def _finish(self, entry: Entry, path: str) -> None:
         os.chown(path, entry.uid, entry.gid, follow_symlinks=False)
@@ -274,7 +280,7 @@ def clean_name(name: str, what: str = "") -> list[str]:
     elif len(parts) > MAX_DEPTH or len(os.fsencode(name)) > MAX_NAME_BYTES:
         problem = "has a name that is too long"
     if problem:
-        described = what or f'entry "{_shown(name)}"'
+        described = what or f'entry "{shown(name)}"'
         raise Refused(f"{described} {problem}")
     return parts
 
@@ -299,7 +305,7 @@ def remove_tree(path: str) -> None:
 def _check_numbers(entry: Entry) -> None:
     for value in (entry.uid, entry.gid):
         if not 0 <= value <= MAX_ID:
-            raise Refused(f'entry "{_shown(entry.name)}" has the impossible owner {value}')
+            raise Refused(f'entry "{shown(entry.name)}" has the impossible owner {value}')
 
 
 def _is_directory(path: str) -> bool:
@@ -313,11 +319,15 @@ def _set_opaque(path: str) -> None:
     os.setxattr(path, OPAQUE_XATTR, b"y", follow_symlinks=False)
 
 
+def is_portable_xattr(name: str) -> bool:
+    """Whether an attribute means the same everywhere; security labels and overlayfs's own do not."""
+    return name in _EXACT_XATTRS or name.startswith(_XATTRS)
+
+
 def _set_xattrs(target: str | int, entry: Entry) -> None:
-    """Set the attributes that mean the same everywhere; labels of security modules and overlayfs's own do
-    not."""
+    """Set the attributes that mean the same everywhere."""
     for name, value in entry.xattrs.items():
-        if name in _EXACT_XATTRS or name.startswith(_XATTRS):
+        if is_portable_xattr(name):
             os.setxattr(target, name, value)
 
 
@@ -339,7 +349,7 @@ def _write_sparse(descriptor: int, entry: Entry, chunks: Iterator[bytes]) -> Non
     os.ftruncate(descriptor, entry.size)
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
     """A name fit for an error's text: printable, and not a novel."""
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     text = "".join(character if character.isprintable() else "?" for character in text)

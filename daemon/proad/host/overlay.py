@@ -28,6 +28,10 @@ MAX_LAYERS = 127
 """As in Docker. The kernel's own limit is 500 (``OVL_MAX_STACK``)."""
 
 _OPTION_BYTES = 4095  # mount(2) takes one page of data, the last byte of which is its end
+_PARAMETERS = Path("/sys/module/overlay/parameters")
+_KEPT_OFF = ("index", "redirect_dir", "metacopy")
+"""What a kernel may have as its default and an upper directory would not be whole with: it could not become
+a layer."""
 _SPECIAL = frozenset(",:\\\"' ")
 
 
@@ -40,7 +44,7 @@ class Overlay:
         self._quotas = ProjectQuotas(self._containers)
         self.limits_sizes = self._quotas.are_enforced()
         """Whether the file system can limit what a container writes."""
-        self._index_option = ",index=off" if Path("/sys/module/overlay/parameters/index").exists() else ""
+        self._fixed_options = "".join(f",{name}=off" for name in _KEPT_OFF if (_PARAMETERS / name).exists())
 
     def layer_path(self, chain_id: str) -> Path:
         """Return the directory that holds a layer's files. ``chain_id`` may bear its ``sha256:``."""
@@ -72,7 +76,7 @@ class Overlay:
         Raises:
             errors.System: a layer is missing, there are too many, or the kernel refused.
         """
-        lower = self._lower(layers)
+        lower = self.layer_paths(layers)
         rootfs = self.rootfs_path(container_id)
         if self.is_mounted(container_id):
             return rootfs
@@ -94,14 +98,14 @@ class Overlay:
         Raises:
             errors.System: a layer is missing, there are too many, or the kernel refused.
         """
-        lower = self._lower(layers)
+        lower = self.layer_paths(layers)
         if len(lower) == 1:  # the kernel wants two where there is no upper one
             lower.append(_empty(self._layers.parent))
         if lower:
             self._mount(place, lower, {})
 
-    def _lower(self, layers: Sequence[str]) -> list[Path]:
-        """The layers' directories, uppermost first, as overlayfs wants them."""
+    def layer_paths(self, layers: Sequence[str]) -> list[Path]:
+        """The directories of layers (chain IDs, lowest first), uppermost first, as overlayfs wants them."""
         if len(layers) > MAX_LAYERS:
             raise errors.System(
                 f"max depth exceeded: {len(layers)} layers, at most {MAX_LAYERS} can be mounted"
@@ -123,7 +127,7 @@ class Overlay:
 
     def _options(self, lower: Iterable[str], own: Mapping[str, str]) -> str:
         others = "".join(f",{name}={path}" for name, path in own.items())
-        return f"lowerdir={':'.join(lower)}{others}{self._index_option}"
+        return f"lowerdir={':'.join(lower)}{others}{self._fixed_options}"
 
     @staticmethod
     def _path_by_descriptor(stack: ExitStack, path: Path) -> str:

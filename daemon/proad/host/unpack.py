@@ -3,7 +3,8 @@
 The daemon (``archive.Unpacker``) spawns it with the archive on standard input and reads JSON lines from
 its standard output: ``{"progress": bytes read}`` now and then, at last ``{"result": …}`` or ``{"error":
 …, "kind": …}``. The job is a JSON object: ``mode``, ``target`` (an empty directory), ``entries`` and
-``bytes`` (limits), ``blob`` (where to keep the archive itself, or null), ``parent`` (the daemon's pid).
+``bytes`` (limits), ``blob`` (where to keep the archive itself, or null), ``any_device`` (of a layer: take
+device nodes whatever they give access to), ``parent`` (the daemon's pid).
 
     layer      writes the entries below ``target``, as overlayfs wants them
     members    writes every file of the archive to ``target`` under a number and tells names and digests:
@@ -184,7 +185,7 @@ def _work(job: dict[str, Any]) -> dict[str, Any]:
     )
     result: dict[str, Any]
     if job["mode"] == "layer":
-        tree = LayerTree(limits)
+        tree = LayerTree(limits, any_device=job["any_device"])
         tree.write(TarReader(stream))
         result = {"size": tree.size, "entries": tree.entries}
     else:

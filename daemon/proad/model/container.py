@@ -93,6 +93,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """The verb restart began it: event ``restart`` is told with its start."""
     signal: int = 0
     """A signal that is being sent, its event ``kill`` not told yet; 0 for none."""
+    paused_briefly: bool = False
+    """A pause lasts no longer than what the daemon is doing meanwhile; it says nothing unless paused."""
     ending: Ending | None = None
     """What shall end it; after the end only a restart stays here, until the next run begins."""
     limits_in_doubt: bool = False

@@ -66,6 +66,16 @@ def parse_create(body: bytes, api_version: ApiVersion) -> CreateRequest:
     return _with_volume_driver_warning(_with_endpoint_mac(request, api_version), api_version)
 
 
+def parse_config(body: bytes) -> ContainerConfig | None:
+    """Read the body of ``POST /commit``: a container's configuration, or nothing (None).
+
+    Raises:
+        errors.InvalidParameter: the body is not JSON, or a field has the wrong type.
+    """
+    fields = gojson.parse_object(body) if body.strip() else {}
+    return gojson.convert(fields, ContainerConfig) if fields else None
+
+
 def parse_host_config(body: bytes) -> HostConfig | None:
     """Read the body of ``POST /containers/{ref}/start`` as clients below API 1.24 send it.
 
