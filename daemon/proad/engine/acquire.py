@@ -39,6 +39,7 @@ from proad.model.logoptions import JOURNALD, log_driver, writes_file
 from proad.model.logtag import log_tag
 from proad.model.mounts import SpecMount
 from proad.model.network import Endpoint
+from proad.model.ownpaths import DOCKERENV
 from proad.model.spec import DEFAULT_SHM_BYTES, SpecInputs, build_spec, wants_init
 from proad.model.storage import parse_storage_opt
 from proad.model.user import ProcessUser, resolve_user
@@ -240,7 +241,7 @@ class Acquirer:
             link_variables = linked_environment(container, linked)
         with Rootfs(rootfs) as tree:
             with timer.step("working directory"):
-                tree.make_file("/.dockerenv")  # by which programs know that they are in a container
+                tree.make_file(DOCKERENV)
                 self._make_working_directory(container, tree)
             user = _find_user(container, tree)
         with timer.step("environment"):
