@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
 from proa.errors import Lost
@@ -12,7 +12,19 @@ from proa.streams import Demultiplexer, StreamName
 from proa.transport import Answer, Hijacked, Transport
 
 if TYPE_CHECKING:
-    from proa.types import JSON, ContainerDetails, ContainerSummary, Filters, Strings, Table, WaitCondition
+    from proa.types import (
+        JSON,
+        ContainerDetails,
+        ContainerSummary,
+        Filters,
+        Pairs,
+        Strings,
+        Table,
+        WaitCondition,
+    )
+
+
+_CHANGES = ("C", "A", "D")  # Docker's numbers 0, 1, 2
 
 
 class Waiter:
@@ -205,6 +217,46 @@ class Containers:
         """Change resources and restart policy (Docker's UpdateConfig); returns the daemon's warnings."""
         answer = self._http.json("POST", _path(ref, "update"), None, resources, patient=True)
         return (answer or {}).get("Warnings") or []
+
+    def changes(self, ref: str) -> Pairs:
+        """What it changed in its filesystem: ("A" added, "C" changed or "D" deleted, and the path)."""
+        answer = self._http.json("GET", _path(ref, "changes"), patient=True) or []
+        return [(_CHANGES[item["Kind"]], item["Path"]) for item in answer]
+
+    def export(self, ref: str) -> Answer:
+        """All its files as a tar archive; iterate over it for chunks, and use `with`.
+
+        Raises Lost where the archive breaks off.
+        """
+        return self._http.stream("GET", _path(ref, "export"))
+
+    def commit(
+        self,
+        ref: str,
+        *,
+        repository: str = "",
+        tag: str = "",
+        author: str = "",
+        comment: str = "",
+        changes: Sequence[str] = (),
+        pause: bool = True,
+        config: JSON | None = None,
+    ) -> str:
+        """Make an image of it as it is now; returns the image's id.
+
+        `changes` are Dockerfile instructions such as 'CMD ["sh"]'; `config` (Docker's Config dictionary) is
+        laid over the container's own. It is paused meanwhile unless `pause` is false.
+        """
+        query = {
+            "container": ref,
+            "repo": repository or None,
+            "tag": tag or None,
+            "author": author or None,
+            "comment": comment or None,
+            "changes": list(changes),
+            "pause": pause,
+        }
+        return str(self._http.json("POST", "/commit", query, config, patient=True)["Id"])
 
     def remove(self, ref: str, *, force: bool = False, volumes: bool = False, link: bool = False) -> None:
         """Remove it; `force` kills it first, `volumes` removes its anonymous volumes, `link` only a link."""

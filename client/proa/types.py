@@ -12,6 +12,7 @@ JSON: TypeAlias = dict[str, Any]
 # For use in classes that have a method called `list`.
 Objects: TypeAlias = list[JSON]
 Strings: TypeAlias = list[str]
+Pairs: TypeAlias = list[tuple[str, str]]
 Table: TypeAlias = tuple[Strings, list[Strings]]
 Filters: TypeAlias = Mapping[str, Sequence[str]]
 WaitCondition: TypeAlias = Literal["not-running", "next-exit", "removed"]

@@ -1,4 +1,4 @@
-"""Sync, blocking. A progress bar for uploads, on a terminal only."""
+"""Sync, blocking. Progress of uploads and downloads, on a terminal only."""
 
 from __future__ import annotations
 
@@ -29,6 +29,29 @@ def shown(file: BinaryIO, what: str, quiet: bool) -> Iterator[Readable]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what, total=size)
         yield _Counted(file, lambda count: progress.advance(task, count))
+
+
+@contextmanager
+def counted(file: BinaryIO, what: str) -> Iterator[Callable[[bytes], object]]:
+    """How to write to the file: on a terminal, with how much and how fast shown on stderr.
+
+    Nothing is shown of a file that is a terminal itself.
+    """
+    if not sys.stderr.isatty() or file.isatty():
+        yield file.write
+        return
+    from rich.console import Console
+    from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=None)
+
+        def write(data: bytes) -> None:
+            file.write(data)
+            progress.advance(task, len(data))
+
+        yield write
 
 
 def _size(file: BinaryIO) -> int | None:

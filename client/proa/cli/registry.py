@@ -23,9 +23,12 @@ COMMANDS: dict[str, Entry] = {
     "version": Entry("daemon", "version", "Show version information"),
     "info": Entry("daemon", "info", "Display system-wide information"),
     "attach": Entry("attach", "attach", "Attach standard input, output and error to a running container"),
+    "commit": Entry("exports", "commit", "Create a new image from a container's changes"),
     "completion": Entry("completion", "completion", "Print the completion script for a shell"),
     "create": Entry("run", "create", "Create a new container"),
+    "diff": Entry("exports", "diff", "Inspect changes to files or directories on a container's filesystem"),
     "events": Entry("events", "events", "Get real time events from the daemon"),
+    "export": Entry("exports", "export", "Export a container's filesystem as a tar archive"),
     "history": Entry("images", "history", "Show the history of an image"),
     "import": Entry("archives", "import_", "Import the contents from a tarball to create an image"),
     "inspect": Entry("inspect", "inspect", "Return low-level information on objects"),
@@ -49,8 +52,8 @@ COMMANDS: dict[str, Entry] = {
 }
 
 _OF_CONTAINERS = (
-    *("attach", "create", "kill", "logs", "pause", "port", "rename", "restart", "rm", "run", "start"),
-    *("stats", "stop", "top", "unpause", "update", "wait"),
+    *("attach", "commit", "create", "diff", "export", "kill", "logs", "pause", "port", "rename", "restart"),
+    *("rm", "run", "start", "stats", "stop", "top", "unpause", "update", "wait"),
 )
 
 GROUPS: dict[str, tuple[str, dict[str, Entry]]] = {

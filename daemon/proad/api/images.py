@@ -74,8 +74,8 @@ async def get_image(request: web.Request) -> web.StreamResponse:
 async def get_history(request: web.Request) -> web.StreamResponse:
     images, version = roles_of(request).images, request[VERSION]
     platform = _platform(request.query.get("platform", "")) if version >= (1, 48) else None
-    image = _named(request, images, platform)
-    return json_response(imagewire.history(image, images.names(image.id)))
+    lineage = images.lineage(_named(request, images, platform))
+    return json_response(imagewire.history([(image, images.names(image.id)) for image in lineage]))
 
 
 def _named(request: web.Request, images: Images, platform: Platform | None) -> Image:

@@ -142,8 +142,11 @@ def manifest_summary(image: Image, content_bytes: int, available: bool, containe
     }
 
 
-def history(image: Image, names: Sequence[Reference]) -> list[Json]:
-    """``GET /images/{name}/history``: the latest step first; only the top has an id here."""
+def history(lineage: Sequence[tuple[Image, Sequence[Reference]]]) -> list[Json]:
+    """``GET /images/{name}/history``: the latest step first. ``lineage`` is the image with its names, then the
+    one that it was made from, and so on; older steps have no id.
+    """
+    image = lineage[0][0]
     sizes = list(image.layer_sizes)
     steps: list[Json] = []
     for entry in image.history:
@@ -159,8 +162,8 @@ def history(image: Image, names: Sequence[Reference]) -> list[Json]:
                 "Comment": entry.comment,
             }
         )
-    if steps:
-        steps[-1] |= {"Id": image.id, "Tags": tags(names)}
+    for step, (made_here, names) in zip(reversed(steps), lineage, strict=False):
+        step |= {"Id": made_here.id, "Tags": tags(names)}
     return steps[::-1]
 
 

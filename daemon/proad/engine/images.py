@@ -114,6 +114,13 @@ class Images:
         """The names of an image, tags before digests, each sorted."""
         return self._removal.names(image_id)
 
+    def lineage(self, image: Image) -> Sequence[Image]:
+        """The image, the one that it was made from by a commit, and so on as far as they are there."""
+        found = deque([image])
+        while parent := self._store.images.get(found[-1].parent_id):
+            found.append(parent)
+        return found
+
     def list(self, query: ImageQuery) -> list[ImageSummary]:
         """The images that ``query`` means, the latest made first.
 
