@@ -143,8 +143,10 @@ def manifest_summary(image: Image, content_bytes: int, available: bool, containe
 
 
 def history(lineage: Sequence[tuple[Image, Sequence[Reference]]]) -> list[Json]:
-    """``GET /images/{name}/history``: the latest step first. ``lineage`` is the image with its names, then the
-    one that it was made from, and so on; older steps have no id.
+    """``GET /images/{name}/history``: the latest step first.
+
+    ``lineage`` is the image with its names, then the one that it was made from, and so on; the steps of their
+    bases have no id.
     """
     image = lineage[0][0]
     sizes = list(image.layer_sizes)

@@ -1,4 +1,4 @@
-"""Sync, blocking. `proa diff`, `proa export` and `proa commit`: what is in a container, and an image of it."""
+"""Sync, blocking. `proa diff`, `proa export` and `proa commit`: a container's files, and images of them."""
 
 from __future__ import annotations
 
