@@ -146,19 +146,25 @@ def test_durations_are_written_as_go_does(nanoseconds: int, text: str) -> None:
 # --- how a container is -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("status", "shown"),
-    [
-        (Status.RUNNING, HEALTHY), (Status.PAUSED, UNHEALTHY), (Status.EXITED, UNHEALTHY),
-        (Status.RESTARTING, UNHEALTHY), (Status.STARTING, UNHEALTHY), (Status.DEAD, UNHEALTHY),
-    ],
-)  # fmt: skip
-def test_what_does_not_run_is_not_healthy(status: Status, shown: HealthStatus) -> None:
-    def container(health: Health | None) -> Container:
-        return Container(
-            id="c1", name="one", created_ns=1, image_id="i", image_ref="i", layers=(),
-            config=ContainerConfig(), host_config=HostConfig(), status=status, health=health,
-        )  # fmt: skip
+def container(status: Status, health: Health | None) -> Container:
+    return Container(
+        id="c1", name="one", created_ns=1, image_id="i", image_ref="i", layers=(),
+        config=ContainerConfig(), host_config=HostConfig(), status=status, health=health,
+    )  # fmt: skip
 
-    assert container(Health(HEALTHY)).health_status is shown
-    assert container(None).health_status is HealthStatus.NONE
+
+@pytest.mark.parametrize("status", [Status.PAUSED, Status.EXITED, Status.RESTARTING])
+def test_what_runs_no_more_or_is_frozen_is_not_healthy(status: Status) -> None:
+    before = after(check(), (0, 1), (1, 2))
+    moved = container(Status.RUNNING, before).with_status(status)
+    assert moved.health == Health(UNHEALTHY, 1, before.log)
+
+
+def test_what_thaws_is_healthy_when_a_probe_says_so() -> None:
+    thawed = container(Status.PAUSED, Health(UNHEALTHY)).with_status(Status.RUNNING)
+    assert thawed.health_status is UNHEALTHY
+
+
+def test_without_probes_there_is_no_health() -> None:
+    moved = container(Status.RUNNING, None).with_status(Status.EXITED)
+    assert (moved.health, moved.health_status) == (None, HealthStatus.NONE)

@@ -93,14 +93,14 @@ def state(container: Container) -> Json:
         "FinishedAt": format_rfc3339_ns(container.finished_ns),
     }
     if container.health is not None:
-        shown["Health"] = _health(container.health, container.health_status)
+        shown["Health"] = _health(container.health)
     return shown
 
 
-def _health(health: Health, status: HealthStatus) -> Json:
+def _health(health: Health) -> Json:
     """``State.Health``; containers without checks have none."""
     return {
-        "Status": status,
+        "Status": health.status,
         "FailingStreak": health.failing_streak,
         "Log": [
             {

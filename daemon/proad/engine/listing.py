@@ -126,7 +126,9 @@ def _predicate(
             return lambda c: not ports.isdisjoint(c.config.exposed_ports)
         case "health":
             if bad := set(values) - set(HealthStatus):
-                raise errors.InvalidParameter(f"invalid filter 'health={bad.pop()}'")
+                raise errors.InvalidParameter(
+                    f"invalid value for health ({bad.pop()}): must be one of {', '.join(HealthStatus)}"
+                )
             return lambda c: c.health_status in values
         case "is-task":
             asked = [_boolean(name, v) for v in values]

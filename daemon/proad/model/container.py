@@ -141,17 +141,19 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def health_status(self) -> HealthStatus:
-        """How it is as far as anyone can tell: what nobody probes, as it does not run, is not healthy."""
-        if self.health is None:
-            return HealthStatus.NONE
-        return self.health.status if self.status is Status.RUNNING else HealthStatus.UNHEALTHY
+        """How it is, as far as probes can tell."""
+        return self.health.status if self.health is not None else HealthStatus.NONE
 
     def with_status(self, status: Status) -> "Container":
-        """Return the record moved to ``status``.
+        """Return the record moved to ``status``. What runs no more, or is frozen, is not healthy: nobody can
+        tell until it is probed again.
 
         Raises:
             errors.System: the table of moves has no such arrow; always a defect of the engine.
         """
         if status not in MOVES[self.status]:
             raise errors.System(f"container {self.short_id} cannot go from {self.status} to {status}")
-        return msgspec.structs.replace(self, status=status)
+        health = self.health
+        if self.status is Status.RUNNING and health is not None:
+            health = msgspec.structs.replace(health, status=HealthStatus.UNHEALTHY)
+        return msgspec.structs.replace(self, status=status, health=health)
