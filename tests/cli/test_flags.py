@@ -89,6 +89,10 @@ def test_only_what_is_given_is_sent() -> None:
             ["--health-cmd", "x", "--health-interval", "1s"],
             {"Healthcheck": {"Test": ["CMD-SHELL", "x"], "Interval": 10**9}},
         ),
+        (
+            ["--health-start-period", "1m", "--health-start-interval", "500ms", "--health-retries", "2"],
+            {"Healthcheck": {"StartPeriod": 60 * 10**9, "StartInterval": 5 * 10**8, "Retries": 2}},
+        ),
     ],
 )
 def test_config(flags: list[str], config: dict[str, Any]) -> None:
@@ -147,6 +151,8 @@ def test_networks() -> None:
     [
         (["--rm", "--restart", "always"], "conflicting options"),
         (["--no-healthcheck", "--health-cmd", "x"], "conflicts"),
+        (["--health-timeout", "-1s"], "--health-timeout cannot be negative"),
+        (["--health-retries", "-1"], "--health-retries cannot be negative"),
         (["-a", "nowhere"], "STDIN, STDOUT and STDERR"),
         (["--mac-address", "x"], "not a valid mac address"),
         (["--env-file", "/does/not/exist"], "open /does/not/exist: no such file"),

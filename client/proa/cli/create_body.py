@@ -117,9 +117,9 @@ def _healthcheck(flags: Mapping[str, Any]) -> JSON | None:
         if check:
             raise ValueError("--no-healthcheck conflicts with --health-* options")
         return {"Test": ["NONE"]}
-    for name, value in check.items():
-        if name != "Test" and value < 0:
-            raise ValueError(f"--health {name} cannot be negative")
+    for name in ("interval", "timeout", "start_period", "start_interval", "retries"):
+        if (flags[f"health_{name}"] or 0) < 0:
+            raise ValueError(f"--health-{name.replace('_', '-')} cannot be negative")
     return check or None
 
 
