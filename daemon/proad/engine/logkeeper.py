@@ -91,6 +91,7 @@ class LogKeeper:
                 self._files.take_back_switch()
             elif self._switching:
                 self._have_switched()
+            self._files.drop_empty_live()
             for ended in (False, True):
                 await self._rework(ended=ended)
         except OSError as error:

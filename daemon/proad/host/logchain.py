@@ -18,6 +18,8 @@ MAX_BEHIND_BYTES = 1 << 30
 MAX_BEHIND_FILES = 256
 """More than one of these a follower is not kept behind: it goes on with what the log itself still has."""
 _PREPARED_BLOCK = 1 << 20
+_TICK_NS = 10**9
+"""A file's time is the kernel's last tick, a line's is exact and later."""
 
 
 class _Piece:
@@ -59,26 +61,26 @@ class LogChain:
         self._pieces: deque[_Piece] = deque()
         self._torn: set[bytes] = set()
         self._live_is_open = False
-        self._open_rotated(since_ns)
         self._open_live()
+        self._open_rotated(since_ns)
         if self._pieces and since_ns is None:
             self._torn = set(self._pieces[0].torn)
 
     # --- files ------------------------------------------------------------------------------------------
 
     def _open_rotated(self, since_ns: int | None) -> None:
-        try:
-            live = self._live.stat()
-        except FileNotFoundError:
-            return
-        for file in reversed(rotated_files(self._live)):
+        """Put those before the live file, which is open: conmon may switch at any moment, and what was live
+        is then rotated.
+        """
+        live = os.fstat(self._pieces[0].file.descriptor) if self._pieces else None
+        for file in rotated_files(self._live):
             descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
             facts = os.fstat(descriptor)
-            is_live_too = (facts.st_dev, facts.st_ino) == (live.st_dev, live.st_ino)
-            if is_live_too or (since_ns is not None and facts.st_mtime_ns < since_ns):
+            is_live_too = live is not None and os.path.samestat(facts, live)
+            if is_live_too or (since_ns is not None and facts.st_mtime_ns + _TICK_NS < since_ns):
                 os.close(descriptor)
             else:
-                self._pieces.append(_Piece(descriptor, file.path, is_packed=file.is_packed))
+                self._pieces.appendleft(_Piece(descriptor, file.path, is_packed=file.is_packed))
 
     def _open_live(self) -> bool:
         with suppress(FileNotFoundError):

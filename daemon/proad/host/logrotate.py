@@ -100,6 +100,12 @@ class LogFiles:
             self._newest().unlink()
         self._next.unlink(missing_ok=True)
 
+    def drop_empty_live(self) -> None:
+        """The run is over, and wrote nothing after a switch: what was before it is the live file again."""
+        with suppress(FileNotFoundError):
+            if self._newest().exists() and self.live.stat().st_size == 0:
+                self._newest().rename(self.live)
+
     def note_torn_line(self) -> None:
         """After a switch: remember what line the live file does not have the beginning of."""
         descriptor = os.open(self._newest(), os.O_RDONLY | os.O_CLOEXEC)
@@ -149,8 +155,8 @@ class LogFiles:
             parts = {int(name.removesuffix(_PACKED)): name for name in os.listdir(self._parts)}
         except FileNotFoundError:
             return
-        if max(parts, default=0) > 1:
-            self._make_room(2, max(parts) - 1)
+        first = 1 if 0 in parts else 2  # else number 1 is their source, which they replace
+        self._make_room(first, max(parts, default=0) + 1 - first)
         for number in sorted(parts, reverse=True):  # the source itself is replaced last
             name = parts[number]
             if name.endswith(_PACKED):

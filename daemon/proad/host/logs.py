@@ -25,7 +25,8 @@ class LogFile:
         self._end = self.size()
 
     def size(self) -> int:
-        return os.fstat(self.descriptor).st_size
+        """Bytes that there are for this reader."""
+        return os.fstat(self.descriptor).st_size if self._end is None else self._end
 
     def read(self) -> bytes:
         """The next whole lines, about :data:`BLOCK_BYTES` of them; empty if there are none yet.
