@@ -1,0 +1,84 @@
+"""Sync. Trees and archives told entry by entry, so that two of them can be compared bit by bit."""
+
+import hashlib
+import io
+import os
+import stat
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Facts = dict[str, dict[str, Any]]
+
+
+def tree_facts(top: Path) -> Facts:
+    """All of a tree by path: type and mode, owner, times, size, content, links, devices, attributes.
+
+    Times of directories are left out: looking at a tree with mounts in it changes some.
+    """
+    found: Facts = {}
+    links: dict[tuple[int, int], list[str]] = {}
+    for base, directories, files in os.walk(top):
+        for name in directories + files:
+            path = os.path.join(base, name)
+            status = os.lstat(path)
+            facts: dict[str, Any] = {
+                "mode": oct(status.st_mode),
+                "owner": (status.st_uid, status.st_gid),
+                "xattrs": {
+                    key: os.getxattr(path, key, follow_symlinks=False)
+                    for key in os.listxattr(path, follow_symlinks=False)
+                    if not key.startswith("trusted.overlay.")
+                },
+            }
+            if not stat.S_ISDIR(status.st_mode):
+                facts |= {"mtime_ns": status.st_mtime_ns, "size": status.st_size, "device": status.st_rdev}
+                links.setdefault((status.st_dev, status.st_ino), []).append(os.path.relpath(path, top))
+            if stat.S_ISREG(status.st_mode):
+                facts["content"] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+            elif stat.S_ISLNK(status.st_mode):
+                facts["target"] = os.readlink(path)
+            found[os.path.relpath(path, top)] = facts
+    for names in links.values():
+        for name in names:
+            found[name]["same file as"] = sorted(names)
+    return found
+
+
+def tar_facts(archive: bytes) -> Facts:
+    """The entries of a tar by name, as Python's own reader sees them."""
+    found: Facts = {}
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        for entry in tar:
+            facts: dict[str, Any] = {
+                "type": entry.type,
+                "mode": oct(entry.mode),
+                "owner": (entry.uid, entry.gid),
+                "mtime": entry.pax_headers.get("mtime", str(entry.mtime)),
+                "size": entry.size,
+                "link": entry.linkname,
+                "device": (entry.devmajor, entry.devminor),
+                "xattrs": {k: v for k, v in entry.pax_headers.items() if k.startswith("SCHILY.xattr.")},
+            }
+            if entry.isreg():
+                content = tar.extractfile(entry)
+                assert content is not None
+                facts["content"] = hashlib.sha256(content.read()).hexdigest()
+            found[entry.name] = facts
+    return found
+
+
+def without(facts: Facts, is_left_out: Callable[[str], bool]) -> Facts:
+    return {path: told for path, told in facts.items() if not is_left_out(path)}
+
+
+def differences(one: Facts, other: Facts) -> list[str]:
+    """What is not the same, in words; none is what a test hopes for."""
+    lines = [f"only in one: {path}" for path in sorted(one.keys() - other.keys())]
+    lines += [f"only in the other: {path}" for path in sorted(other.keys() - one.keys())]
+    for path in sorted(one.keys() & other.keys()):
+        for key in one[path].keys() | other[path].keys():
+            if one[path].get(key) != other[path].get(key):
+                lines.append(f"{path}: {key}: {one[path].get(key)!r} and {other[path].get(key)!r}")
+    return lines
