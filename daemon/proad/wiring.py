@@ -14,6 +14,7 @@ from proad.engine.containers import Containers
 from proad.engine.control import Control
 from proad.engine.create import Creator
 from proad.engine.dispose import Disposer
+from proad.engine.exec import Execs
 from proad.engine.exports import Exports
 from proad.engine.health import HealthChecks
 from proad.engine.images import Images
@@ -130,7 +131,11 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     resources = RunResources(config, store, overlay, mounting, networks, cgroups, nursery)
     disposer = Disposer(config, store, waiters, overlay, volumes, resources, streams)
     health = HealthChecks(store, locks, nursery)
-    supervisor = Supervisor(store, locks, waiters, resources, disposer, streams, cgroups, health, nursery)
+    execs = Execs(config, store, resources, overlay, cgroups, facts, nursery)
+    health.prober = execs
+    supervisor = Supervisor(
+        store, locks, waiters, resources, disposer, streams, execs, cgroups, health, nursery
+    )
     init_path = config.init_path or next(
         filter(None, (shutil.which(p, path=SEARCH_PATH) for p in INIT_PROGRAMS)), ""
     )
@@ -168,8 +173,8 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     control = Control(store, locks, waiters, cgroups, streams, starter, health)
     limits = Limits(config, store, facts)
     recovery = Recovery(
-        config, store, locks, resources, disposer, supervisor, starter, control, limits, streams, conmon,
-        cgroups, overlay, networks, images, volumes, mounting, nursery,
+        config, store, locks, resources, disposer, supervisor, starter, control, limits, streams, execs,
+        conmon, cgroups, overlay, networks, images, volumes, mounting, nursery,
     )  # fmt: skip
     stats = Stats(store, CgroupStats(layout), NetworkCounters())
     nursery.start_soon(stats.run)
@@ -181,6 +186,7 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
         control=control,
         remover=Remover(store, locks, control, disposer, resources, overlay),
         streams=streams,
+        execs=execs,
         stats=stats,
         exports=Exports(store, overlay, snapshots),
         committer=Committer(store, overlay, snapshots, images, control),

@@ -2,20 +2,36 @@
 
 import asyncio
 import select
+from typing import Protocol
 
 from aiohttp import WSMsgType, web
 
-from proad.api.attachments import Attachment
 from proad.api.hijack import Stream
 
 MAX_UNSENT_BYTES = 1 << 20
 LINGER_S = 1.0
 
 
+class Attached(Protocol):
+    """What a client is attached to: a container's streams (``attachments.Attachment``), or an exec's."""
+
+    def type(self, data: bytes) -> None:
+        """The client has sent input."""
+
+    def end_input(self) -> None:
+        """The client has ended its side."""
+
+    def set_writable(self, writable: bool) -> None:
+        """The connection takes more, or does not for the moment."""
+
+    def lost(self) -> None:
+        """The connection is gone."""
+
+
 class Client(Stream):
     """A connection that one attachment uses (``attachments.Outlet``)."""
 
-    attachment: Attachment
+    attachment: Attached
     ended: asyncio.Future[None]
     """Done when the last byte has been handed to the connection, or it is lost."""
     writable: asyncio.Event

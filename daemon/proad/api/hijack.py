@@ -24,7 +24,8 @@ from aiohttp.abc import AbstractStreamWriter
 
 _MAY_HIJACK = re.compile(rb"POST (?:/v[0-9.]+)?/+(?:containers/[^/ ?]+/attach|exec/[^/ ?]+/start)[ ?]")
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:\s*([0-9]{1,9})\s*\r\n", re.IGNORECASE)
-_MAX_HEAD_BYTES = 64 << 10
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding:\s*chunked\s*\r\n", re.IGNORECASE)
+_MAX_FIRST_BYTES = 256 << 10
 _MAX_EARLY_BYTES = 256 << 10
 
 
@@ -63,12 +64,13 @@ class Connection(asyncio.Protocol):
             self._first = None
             self.http.data_received(bytes(first))
             return
-        end = first.find(b"\r\n\r\n") + 4
-        if end < 4 and len(first) < _MAX_HEAD_BYTES:
-            return  # the head is not complete
-        length = _CONTENT_LENGTH.search(first, 0, end)
-        end += int(length[1]) if length else 0
+        end = _end_of_request(first)
+        if end is None and len(first) < _MAX_FIRST_BYTES:
+            return
         self._first = None
+        if end is None:  # nothing that is ever hijacked is so long
+            self.http.data_received(bytes(first))
+            return
         self._early = bytearray()
         self.http.data_received(bytes(first[:end]))
         if len(first) > end:
@@ -106,6 +108,19 @@ class Connection(asyncio.Protocol):
             self.http.data_received(early)
         if ended:
             self._transport.close()
+
+
+def _end_of_request(data: bytearray) -> int | None:
+    """Where the request that ``data`` begins with ends, its body included; None: it is not complete."""
+    head = data.find(b"\r\n\r\n") + 4
+    if head < 4:
+        return None
+    if _CHUNKED.search(data, 0, head):
+        last = data.find(b"0\r\n\r\n", head)
+        return last + 5 if last >= 0 else None
+    length = _CONTENT_LENGTH.search(data, 0, head)
+    end = head + (int(length[1]) if length else 0)
+    return end if len(data) >= end else None
 
 
 class Stream(asyncio.Protocol):

@@ -5,6 +5,7 @@ from aiohttp import web
 from proad.api.containers import routes as container_routes
 from proad.api.diskusage import routes as disk_usage_routes
 from proad.api.events import routes as event_routes
+from proad.api.exec import routes as exec_routes
 from proad.api.exports import routes as export_routes
 from proad.api.images import routes as image_routes
 from proad.api.networks import routes as network_routes
@@ -24,6 +25,7 @@ def all_routes() -> list[web.RouteDef]:
         *container_routes(),
         *stream_routes(),
         *export_routes(),
+        *exec_routes(),
         *stats_routes(),
         *image_routes(),
         *volume_routes(),

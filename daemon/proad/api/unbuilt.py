@@ -7,12 +7,6 @@ from aiohttp import web
 from proad.model import errors
 
 _NOT_BUILT: dict[str, tuple[tuple[str, str], ...]] = {
-    "running commands in containers (exec)": (
-        ("POST", "/containers/{name:.+}/exec"),
-        ("POST", "/exec/{id}/start"),
-        ("POST", "/exec/{id}/resize"),
-        ("GET", "/exec/{id}/json"),
-    ),
     "copying files to and from containers": (
         ("HEAD", "/containers/{name:.+}/archive"),
         ("GET", "/containers/{name:.+}/archive"),

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from proad.config import Config
 from proad.engine.control import Control
 from proad.engine.dispose import Disposer
+from proad.engine.exec import Execs
 from proad.engine.images import Images
 from proad.engine.limits import Limits
 from proad.engine.locks import Locks
@@ -68,6 +69,7 @@ class Recovery:
         control: Control,
         limits: Limits,
         streams: Streams,
+        execs: Execs,
         conmon: Conmon,
         cgroups: Cgroups,
         overlay: Overlay,
@@ -87,6 +89,7 @@ class Recovery:
         self._control = control
         self._limits = limits
         self._streams = streams
+        self._execs = execs
         self._conmon = conmon
         self._cgroups = cgroups
         self._overlay = overlay
@@ -103,6 +106,7 @@ class Recovery:
         was_running = {
             c.id for c in self._store.containers.values() if c.status in LIVE | {Status.RESTARTING}
         }
+        await self._execs.recover()
         for container in sorted(self._store.containers.values(), key=self._ended_ns):
             async with self._locks.of(container.id):
                 await self._settle(container, rebooted=rebooted)

@@ -9,6 +9,7 @@ from proad.engine.commit import Committer
 from proad.engine.containers import Containers
 from proad.engine.control import Control
 from proad.engine.create import Creator
+from proad.engine.exec import Execs
 from proad.engine.exports import Exports
 from proad.engine.images import Images
 from proad.engine.networks import Networks
@@ -31,6 +32,7 @@ class Roles:
     control: Control
     remover: Remover
     streams: Streams
+    execs: Execs
     stats: Stats
     exports: Exports
     committer: Committer

@@ -15,6 +15,7 @@ import trio
 from msgspec.structs import replace
 
 from proad.engine.dispose import Disposer
+from proad.engine.exec import Execs
 from proad.engine.health import HealthChecks
 from proad.engine.locks import Locks
 from proad.engine.lookup import event_attributes
@@ -61,6 +62,7 @@ class Supervisor:
         resources: RunResources,
         disposer: Disposer,
         streams: Streams,
+        execs: Execs,
         cgroups: Cgroups,
         health: HealthChecks,
         nursery: trio.Nursery,
@@ -71,6 +73,7 @@ class Supervisor:
         self._resources = resources
         self._disposer = disposer
         self._streams = streams
+        self._execs = execs
         self._cgroups = cgroups
         self._health = health
         self._nursery = nursery
@@ -103,6 +106,7 @@ class Supervisor:
         """Free what a run held, write down its end, let policy decide. The caller holds the lock."""
         self._health.unwatch(container.id)
         ended = await self._make_sure_it_ended(run, report)
+        await self._execs.run_ended(container, run)
         await self._streams.output_ended(container)
         await self._resources.release(container, run)
         container = await self._record_end(container.id, run, ended)

@@ -175,13 +175,14 @@ def spawn(
     stdout: int | None = None,
     stderr: int | None = None,
     inherit: Sequence[int] = (),
+    new_session: bool = False,
 ) -> Child:
     """Start ``argv`` (``argv[0]`` an absolute path) and return at once.
 
     ``stdin``, ``stdout``, ``stderr`` are descriptors, None is ``/dev/null``; those of ``inherit`` keep their
     numbers in the child, every other one is closed by its close-on-exec flag. ``env`` None passes ours on.
     ``cwd`` None is our own; another one is seen by all threads for the length of the call, so the daemon uses
-    absolute paths only.
+    absolute paths only. With ``new_session`` it leads a session of its own (setsid(2)).
 
     Raises:
         errors.System: the program cannot be executed; the text names it.
@@ -202,6 +203,7 @@ def spawn(
                 argv,
                 os.environ if env is None else env,
                 file_actions=actions,
+                setsid=new_session,
                 setsigmask=[],
                 setsigdef=_DEFAULT_SIGNALS,
             )

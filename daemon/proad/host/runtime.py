@@ -242,7 +242,16 @@ def start_error(name: str, verb: str, text: str, program: str = "") -> errors.St
     ``program`` is what was to be executed, which crun does not always say.
     """
     said = _in_docker_words(_said(text), program)
-    message = f"OCI runtime {verb} failed: {name} {verb} failed: {said}: unknown"
+    return _classified(f"OCI runtime {verb} failed: {name} {verb} failed: {said}: unknown", said)
+
+
+def exec_error(text: str, program: str) -> errors.StartFailed:
+    """Like :func:`start_error`, for what a runtime said of an exec of ``program``."""
+    said = _in_docker_words(_said(text), program).removeprefix("exec failed: ")
+    return _classified(f"OCI runtime exec failed: exec failed: {said}: unknown", said)
+
+
+def _classified(message: str, said: str) -> errors.StartFailed:
     if "executable file not found" in said or "no such file or directory" in said:
         return errors.StartFailed(message, 127)
     if "permission denied" in said or "is a directory" in said or "exec format error" in said:
@@ -257,6 +266,7 @@ def start_error(name: str, verb: str, text: str, program: str = "") -> errors.St
 
 
 _CRUN_NOT_FOUND = re.compile(r"executable file `(?P<name>[^`]*)` not found.*")
+_CRUN_CANNOT_ENTER = re.compile(r"chdir `(?P<name>[^`]*)`: (?P<why>.*)")
 _CRUN_CANNOT_OPEN = re.compile(r"open executable: (?:Operation not permitted|Permission denied)")
 _ERRNO_TEXT = re.compile(
     r"No such file or directory|Permission denied|Is a directory|Not a directory|Exec format error|"
@@ -274,6 +284,10 @@ def _in_docker_words(said: str, program: str) -> str:
             else "executable file not found in $PATH"
         )
         return f'{_PREFIX}exec: "{program}": {how}'
+    if match := _CRUN_CANNOT_ENTER.fullmatch(said):
+        said = f'{_PREFIX}chdir to cwd ("{match["name"]}") set in config.json failed: {match["why"]}'
+    if said == "exec: Exec format error" and program:
+        said = f"{_PREFIX}exec {program}: exec format error"
     if _CRUN_CANNOT_OPEN.fullmatch(said):
         return (
             f'{_PREFIX}exec: "{program}": permission denied'

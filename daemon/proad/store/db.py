@@ -18,6 +18,7 @@ import structlog
 
 from proad.model import errors
 from proad.model.container import Container
+from proad.model.exec import ExecRecord
 from proad.model.image import Image
 from proad.model.volume import Volume
 from proad.store.flusher import Flusher
@@ -42,6 +43,7 @@ MIGRATIONS = (
     ) STRICT;
     CREATE INDEX events_by_time ON events (time_ns);
     """,
+    "CREATE TABLE execs (id TEXT PRIMARY KEY, record BLOB NOT NULL) STRICT, WITHOUT ROWID;",
 )
 """Applied in order; the database's ``user_version`` is how many it has had. Never edit one that was released.
 """
@@ -74,11 +76,14 @@ class Store:
         self._containers = _load(connection, "containers", "id", Container)
         self._images = _load(connection, "images", "id", Image)
         self._volumes = _load(connection, "volumes", "name", Volume)
+        self._execs = _load(connection, "execs", "id", ExecRecord)
         self._references = dict(connection.execute("SELECT reference, image_id FROM image_references"))
         self._synchronous = "FULL"
         self.containers: Mapping[str, Container] = MappingProxyType(self._containers)
         self.images: Mapping[str, Image] = MappingProxyType(self._images)
         self.volumes: Mapping[str, Volume] = MappingProxyType(self._volumes)
+        self.execs: Mapping[str, ExecRecord] = MappingProxyType(self._execs)
+        """Those that were started and have not ended."""
         self.references: Mapping[str, str] = MappingProxyType(self._references)
         """Canonical reference to image id."""
 
@@ -200,6 +205,12 @@ class Transaction:
 
     def delete_volume(self, name: str) -> None:
         self._delete("volumes", "name", name)
+
+    def put_exec(self, record: ExecRecord) -> None:
+        self._put("execs", "id", record.id, record)
+
+    def delete_exec(self, exec_id: str) -> None:
+        self._delete("execs", "id", exec_id)
 
     def put_reference(self, reference: str, image_id: str) -> None:
         self._execute("INSERT OR REPLACE INTO image_references VALUES (?, ?)", (reference, image_id))

@@ -1,0 +1,87 @@
+"""Trio-flavoured. Pseudo terminals (pty(7)): pairs, sizes, masters that come through a socket."""
+
+import array
+import errno
+import fcntl
+import os
+import socket
+import struct
+import termios
+from pathlib import Path
+
+import trio
+
+from proad.model import errors
+
+_SIZE = struct.Struct("HHHH")
+
+
+def open_pair(height: int, width: int) -> tuple[int, int]:
+    """A master, non-blocking, and its terminal, in the host's devpts.
+
+    Raises:
+        errors.System: there are too many.
+    """
+    try:
+        master, terminal = os.openpty()
+    except OSError as error:
+        raise errors.System(f"no terminal: {error.strerror}") from error
+    os.set_blocking(master, False)
+    resize(master, height, width)
+    return master, terminal
+
+
+def resize(descriptor: int, height: int, width: int) -> None:
+    """Set a terminal's size; its foreground processes get SIGWINCH. One that is gone is fine."""
+    try:
+        fcntl.ioctl(descriptor, termios.TIOCSWINSZ, _SIZE.pack(height, width, 0, 0))
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise errors.System(f"terminal: {error.strerror}") from error
+
+
+class ConsoleSocket:
+    """Where an OCI runtime sends a terminal's master to (``--console-socket``), once."""
+
+    def __init__(self, path: Path) -> None:
+        """Listen at ``path``.
+
+        Raises:
+            OSError: no room.
+        """
+        self._directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            self._socket.bind(f"/proc/self/fd/{self._directory}/{path.name}")
+            self._socket.listen(1)
+        except BaseException:
+            self.close()
+            raise
+        # A socket's address holds 107 bytes at most; through our descriptor it is short.
+        self.address = f"/proc/{os.getpid()}/fd/{self._directory}/{path.name}"
+
+    async def receive(self) -> int:
+        """Wait for the master; returns it, non-blocking.
+
+        Raises:
+            errors.System: something else came.
+        """
+        await trio.lowlevel.wait_readable(self._socket)
+        connection, _ = self._socket.accept()
+        with connection:
+            await trio.lowlevel.wait_readable(connection)
+            _, ancillary, _, _ = connection.recvmsg(4096, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+        received = array.array("i")
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                received.frombytes(data[: len(data) - len(data) % received.itemsize])
+        if len(received) != 1:
+            raise errors.System("the runtime sent no terminal")
+        os.set_blocking(received[0], False)
+        return received[0]
+
+    def close(self) -> None:
+        self._socket.close()
+        if self._directory >= 0:
+            os.close(self._directory)
+            self._directory = -1
