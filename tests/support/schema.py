@@ -16,7 +16,7 @@ REFERENCE = Path(
 )
 
 
-DOCKER_SAYS_NULL = frozenset({"MemorySwappiness", "OomKillDisable"})
+DOCKER_SAYS_NULL = frozenset({"MemorySwappiness", "OomKillDisable", "io_service_bytes_recursive"})
 """Fields that Docker answers with null for "not asked for", though its reference does not say so."""
 
 

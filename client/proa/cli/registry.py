@@ -28,6 +28,7 @@ COMMANDS: dict[str, Entry] = {
     "create": Entry("run", "create", "Create a new container"),
     "diff": Entry("exports", "diff", "Inspect changes to files or directories on a container's filesystem"),
     "events": Entry("events", "events", "Get real time events from the daemon"),
+    "exec": Entry("exec", "exec_", "Execute a command in a running container"),
     "export": Entry("exports", "export", "Export a container's filesystem as a tar archive"),
     "history": Entry("images", "history", "Show the history of an image"),
     "import": Entry("archives", "import_", "Import the contents from a tarball to create an image"),
@@ -52,8 +53,8 @@ COMMANDS: dict[str, Entry] = {
 }
 
 _OF_CONTAINERS = (
-    *("attach", "commit", "create", "diff", "export", "kill", "logs", "pause", "port", "rename", "restart"),
-    *("rm", "run", "start", "stats", "stop", "top", "unpause", "update", "wait"),
+    *("attach", "commit", "create", "diff", "exec", "export", "kill", "logs", "pause", "port", "rename"),
+    *("restart", "rm", "run", "start", "stats", "stop", "top", "unpause", "update", "wait"),
 )
 
 GROUPS: dict[str, tuple[str, dict[str, Entry]]] = {

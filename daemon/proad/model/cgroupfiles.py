@@ -12,7 +12,6 @@ from proad.model.stats import (
     BlkioStats,
     CpuUsage,
     GroupStats,
-    HostCpu,
     MemoryStats,
     PidsStats,
     Throttling,
@@ -168,21 +167,13 @@ def _pids(text: Texts, *, unlimited: int) -> PidsStats:
     return PidsStats(current=_number(text("pids.current")), limit=unlimited if limit == UNLIMITED else limit)
 
 
-def parse_host_cpu(text: str) -> HostCpu:
-    """Make out ``/proc/stat``: user, nice, system, idle, iowait, irq and softirq of all CPUs together.
-
-    What a hypervisor stole is left out, as by Docker: the shares are of what this host really had.
-    """
-    total, online = 0, 0
-    for line in text.splitlines():
-        if not line.startswith("cpu"):
-            break
-        words = line.split()
-        if words[0] == "cpu":
-            total = sum(map(int, words[1:8]))
-        else:
-            online += 1
-    return HostCpu(total * NS_PER_TICK, online)
+def count_cpus(text: str) -> int:
+    """How many CPUs a list such as ``0-3,6`` names (cpuset(7), "List format")."""
+    total = 0
+    for part in text.strip().split(","):
+        first, dash, last = part.partition("-")
+        total += int(last) - int(first) + 1 if dash else 1
+    return total
 
 
 def _fields(text: str) -> dict[str, int]:

@@ -33,7 +33,7 @@ class Throttling(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CpuStats(msgspec.Struct, frozen=True, kw_only=True):
-    """The container's CPU time, and beside it the whole host's (idle included) at the same moment."""
+    """The container's CPU time, and beside it what the whole host had, used or idle, at the same moment."""
 
     cpu_usage: CpuUsage = CpuUsage()
     system_cpu_usage: int | Absent = msgspec.UNSET
@@ -104,7 +104,7 @@ class GroupStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostCpu(msgspec.Struct, frozen=True):
-    """CPU time of the whole host since it was booted, idle included, and how many CPUs are on."""
+    """The time that all CPUs of the host together had since it was booted, and how many of them are on."""
 
     usage_ns: int
     online: int

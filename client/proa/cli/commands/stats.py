@@ -106,8 +106,9 @@ def _show(watch: UsageWatch, is_over: Callable[[], bool], *, form: str, no_trunc
                 _print_list(watch.all(), form, no_trunc)
             sys.stdout.flush()
             time.sleep(REDRAW_S)
+        sys.stdout.write("\n")
     finally:
-        sys.stdout.write(f"{SHOW_CURSOR}\n")
+        sys.stdout.write(SHOW_CURSOR)
         sys.stdout.flush()
 
 
