@@ -17,12 +17,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from proa.containers import Containers
+from proa.execs import Execs
 from proa.hosts import choose_host
 from proa.images import Images
+from proa.output import collect
 from proa.results import Completed
-from proa.streams import Demultiplexer
 from proa.system import System
-from proa.transport import CHUNK_BYTES, Hijacked, Transport
+from proa.transport import Transport
 from proa.volumes import Volumes
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Client:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self.containers = Containers(transport)
+        self.execs = Execs(transport)
         self.images = Images(transport)
         self.volumes = Volumes(transport)
         self.system = System(transport)
@@ -91,7 +93,7 @@ class Client:
                 except BaseException:
                     waiter.close()
                     raise
-                stdout, stderr = _collect(attached)
+                stdout, stderr = collect(attached)
             return Completed(waiter.result(), stdout, stderr)
         finally:
             if remove:
@@ -109,14 +111,3 @@ def connect(
     """
     return Client(Transport(choose_host(host, os.environ), timeout, api_version))
 
-
-def _collect(attached: Hijacked) -> tuple[bytes, bytes]:
-    output = {"stdout": bytearray(), "stderr": bytearray()}
-    cutter = Demultiplexer()
-    chunk = attached.early
-    while True:
-        for stream, piece in cutter.feed(chunk):
-            output[stream] += piece
-        chunk = attached.sock.recv(CHUNK_BYTES)
-        if not chunk:
-            return bytes(output["stdout"]), bytes(output["stderr"])

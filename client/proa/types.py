@@ -13,6 +13,7 @@ JSON: TypeAlias = dict[str, Any]
 Objects: TypeAlias = list[JSON]
 Strings: TypeAlias = list[str]
 Pairs: TypeAlias = list[tuple[str, str]]
+TerminalSize: TypeAlias = tuple[int, int]  # rows and columns
 Table: TypeAlias = tuple[Strings, list[Strings]]
 Filters: TypeAlias = Mapping[str, Sequence[str]]
 WaitCondition: TypeAlias = Literal["not-running", "next-exit", "removed"]

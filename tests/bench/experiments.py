@@ -99,6 +99,22 @@ def crowd_row(engine: Engine, rounds: int, clients: int = 16) -> Samples:
         return {"crowd": [clients * rounds / (time.perf_counter() - began)]}
 
 
+def exec_row(engine: Engine, rounds: int) -> Samples:
+    """From the request to run a command in a running container to the first byte of its output."""
+    body = {"Cmd": ["echo", "hello"], "AttachStdout": True, "AttachStderr": True}
+    samples = []
+    with connected(engine.socket) as client:
+        container_id = create(client, ["sleep", "600"], NetworkMode="none")
+        client.call("POST", f"/containers/{container_id}/start")
+        for _ in range(rounds):
+            began = time.perf_counter()
+            exec_id = client.call("POST", f"/containers/{container_id}/exec", body)["Id"]
+            at = client.first_byte(f"/exec/{exec_id}/start", {"Detach": False, "Tty": False})
+            samples.append((at - began) * 1000)
+        remove(client, container_id)
+    return {"exec": samples}
+
+
 def list_row(engine: Engine, rounds: int, containers: int = 200) -> Samples:
     with connected(engine.socket) as client:
         made = [create(client, ["true"]) for _ in range(containers)]

@@ -6,6 +6,7 @@ chunks, or a body that ends with the connection.
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
@@ -78,6 +79,30 @@ class Client:
             total += size
             tail = (tail + room[max(0, size - len(LAST_CHUNK)) : size])[-len(LAST_CHUNK) :]
         return total
+
+    def first_byte(self, path: str, body: Any) -> float:
+        """POST a request that turns its connection into a stream; returns the time of the first byte of that.
+
+        The connection is used up; the time is of ``time.perf_counter``.
+        """
+        payload = json.dumps(body).encode()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.connect(self.path)
+            head = f"POST {path} HTTP/1.1\r\nHost: engine\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
+            head += f"Content-Type: application/json\r\nContent-Length: {len(payload)}\r\n\r\n"
+            connection.sendall(head.encode() + payload)
+            received = b""
+            while not received.partition(b"\r\n\r\n")[2]:
+                data = connection.recv(RECEIVE_BYTES)
+                if not data:
+                    raise ConnectionError(f"POST {path}: no output: {received!r}")
+                received += data
+            at = time.perf_counter()
+            if not received.startswith(b"HTTP/1.1 101"):
+                raise Refused(f"POST {path}: {received.decode(errors='replace')}")
+            while connection.recv(RECEIVE_BYTES):
+                pass
+        return at
 
     def _send(self, method: str, path: str, body: Any, raw: bytes | None) -> tuple[int, dict[str, str]]:
         if self._socket is None:
