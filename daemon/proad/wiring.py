@@ -130,9 +130,8 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     streams = Streams(config, store, Logs(config, nursery))
     resources = RunResources(config, store, overlay, mounting, networks, cgroups, nursery)
     disposer = Disposer(config, store, waiters, overlay, volumes, resources, streams)
-    health = HealthChecks(store, locks, nursery)
     execs = Execs(config, store, resources, overlay, cgroups, facts, nursery)
-    health.prober = execs
+    health = HealthChecks(store, locks, execs, nursery)
     supervisor = Supervisor(
         store, locks, waiters, resources, disposer, streams, execs, cgroups, health, nursery
     )

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from proad.engine.health import SPREAD_NS, HealthChecks
 from proad.engine.locks import Locks
+from proad.engine.probing import ProbeResult
 from proad.model import errors
 from proad.model.container import Container, Run, Status
 from proad.model.health import MAX_OUTPUT_BYTES, Health, HealthStatus, Probed, health_at_start
@@ -47,7 +48,7 @@ class Prober:
 
     async def probe(
         self, container: Container, argv: Sequence[str], *, timeout_s: float, max_output_bytes: int
-    ) -> Said:
+    ) -> ProbeResult:
         self.asked_at.append(trio.current_time())
         answer = self.answers[min(len(self.asked_at), len(self.answers)) - 1]
         try:
@@ -57,7 +58,7 @@ class Prober:
             raise
         if answer.error:
             raise errors.StartFailed(answer.error, exit_code=126)
-        return answer._replace(output=answer.output[:max_output_bytes])
+        return ProbeResult(answer.exit_code, answer.output[:max_output_bytes], answer.timed_out)
 
 
 @pytest.fixture
@@ -103,19 +104,13 @@ def change(store: Store, **changes: Any) -> Container:
 Later = tuple[float, Callable[[HealthChecks], object]]
 
 
-def checks_of(store: Store, prober: Prober, nursery: trio.Nursery) -> HealthChecks:
-    checks = HealthChecks(store, Locks(), nursery, now_ns)
-    checks.prober = prober
-    return checks
-
-
 def watch(store: Store, prober: Prober, for_s: float, *later: Later, at_s: float = 0.0) -> None:
     """Watch all containers from ``at_s`` on for a time; ``later`` is done at its second."""
 
     async def main() -> None:
         await trio.sleep(at_s)
         async with trio.open_nursery() as nursery:
-            checks = checks_of(store, prober, nursery)
+            checks = HealthChecks(store, Locks(), prober, nursery, now_ns)
             for container in list(store.containers.values()):
                 checks.watch(container)
             for when_s, what in later:
@@ -181,7 +176,7 @@ def test_an_idle_crowd_wakes_the_loop_no_more_than_its_intervals_ask(store: Stor
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
-            checks = checks_of(store, prober, nursery)
+            checks = HealthChecks(store, Locks(), prober, nursery, now_ns)
             for container in list(store.containers.values()):
                 checks.watch(container)
             await trio.sleep(20)

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from proad.engine.locks import Locks
 from proad.engine.lookup import event_attributes
+from proad.engine.probing import ProbeResult
 from proad.model import errors
 from proad.model.container import Container, Status
 from proad.model.health import MAX_OUTPUT_BYTES, NOT_RUN, Check, Health, Probed, check_of
@@ -27,16 +28,9 @@ at once.
 log = structlog.get_logger(__name__)
 
 
-class ProbeResult(Protocol):
-    @property
-    def exit_code(self) -> int: ...
-    @property
-    def output(self) -> bytes: ...
-    @property
-    def timed_out(self) -> bool: ...
-
-
 class Prober(Protocol):
+    """Runs a command in a container: :class:`proad.engine.exec.Execs`."""
+
     async def probe(
         self, container: Container, argv: Sequence[str], *, timeout_s: float, max_output_bytes: int
     ) -> ProbeResult: ...
@@ -49,24 +43,24 @@ class HealthChecks:
         self,
         store: Store,
         locks: Locks,
+        prober: Prober,
         nursery: trio.Nursery,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._store = store
         self._locks = locks
+        self._prober = prober
         self._nursery = nursery
         self._now_ns = now_ns
         self._scopes: dict[str, trio.CancelScope] = {}
         self._overdue = 0
-        self.prober: Prober | None = None
-        """Set at wiring; without one nothing is probed."""
 
     def watch(self, container: Container, *, thawed: bool = False) -> None:
         """Probe a running container from now on, if it asks for it: one that has just started, or was thawed,
         or that a daemon before this one watched. Then the next probe comes when that one would have made it.
         """
         check = check_of(container.config)
-        if check is None or container.run is None or self.prober is None:
+        if check is None or container.run is None:
             return
         now_ns = self._now_ns()
         delay_ns = self._delay_ns(container, check)
@@ -113,10 +107,9 @@ class HealthChecks:
 
     async def _probe(self, container: Container, check: Check) -> Probed:
         """Run the command in the container; what keeps it from running is a result, too."""
-        assert self.prober is not None
         start_ns = self._now_ns()
         try:
-            result = await self.prober.probe(
+            result = await self._prober.probe(
                 container,
                 check.argv,
                 timeout_s=check.timeout_ns / 1e9,
