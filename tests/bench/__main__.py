@@ -23,6 +23,7 @@ from tests.bench.engines import Engine, private_proad, running_peer
 from tests.bench.experiments import Samples
 from tests.bench.http import Refused
 from tests.bench.report import as_json, as_text, merge
+from tests.bench.statstreams import stats_row
 
 FAILURES = (Refused, RuntimeError, OSError, subprocess.SubprocessError)
 Experiment = Callable[[Engine], Samples]
@@ -43,6 +44,7 @@ def plan(scale: float) -> list[tuple[str, int, Experiment]]:
         ("list", 1, lambda engine: experiments.list_row(engine, some(30))),
         ("events", some(3), lambda engine: experiments.events_row(engine, some(500))),
         ("logs", some(3), lambda engine: experiments.logs_row(engine, max(32, some(64)))),
+        ("stats", 1, stats_row),
         ("memory of containers", 1, experiments.container_memory_row),
         ("ps", some(3), lambda engine: experiments.ps_row(engine, 5)),
         ("ready", 1, experiments.ready_rows),

@@ -42,6 +42,7 @@ ROWS = (
     Row("events_made", "  events made meanwhile, per second", None, digits=0, higher=True),
     Row("log_write", "log write, MB/s", 100, digits=0, higher=True),
     Row("log_read", "log read, MB/s", 100, digits=0, higher=True),
+    Row("stats", "200 streams of statistics, % of one core", 20),
     Row("idle_memory", "idle memory, PSS of the engine's processes, MB", 65),
     Row("container_memory", "PSS per running container, MB", 0.5, digits=2),
     Row("ready_empty", "ready after exec, no containers, s", 1, digits=2),
