@@ -60,6 +60,8 @@ class Config:
     registry_mirrors: tuple[str, ...] = ()
     log_level: str = "info"
     log_format: str = ""
+    log_driver: str = "json-file"
+    log_options: Mapping[str, str] | None = None
     shutdown_timeout_s: int = 15
     mtu: int = 1500
     init_path: str = ""
@@ -152,6 +154,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--registry-mirror", action="append", metavar="URL", help="preferred mirror; repeatable")
     add("-l", "--log-level", choices=["debug", "info", "warn", "warning", "error", "fatal"])
     add("--log-format", choices=["text", "json"], help="default: text on a terminal, else json")
+    add("--log-driver", metavar="NAME", help="log driver of new containers (default json-file)")
+    add("--log-opt", action="append", metavar="KEY=VALUE", help="option of that log driver; repeatable")
     add("--shutdown-timeout", type=int, metavar="SECONDS", help="how long a shutdown waits (default 15)")
     add("--mtu", type=int, help="MTU of the default bridge (default 1500)")
     add("--init-path", metavar="FILE", help="init binary for --init")
@@ -260,6 +264,7 @@ def _build(values: dict[str, Any], path: Path | None) -> Config:
         insecure_registries=tuple(values.pop("insecure_registry", ())),
         registry_mirrors=tuple(values.pop("registry_mirror", ())),
         labels=tuple(values.pop("label", ())),
+        log_options=dict(_pair(item, "--log-opt") for item in values.pop("log_opt", ())),
         port_range=_parse_range(values.pop("port_range", "49153-60999")),
         shutdown_timeout_s=values.pop("shutdown_timeout", 15),
         events_max_age_s=values.pop("events_max_age", 30 * 24 * 3600),

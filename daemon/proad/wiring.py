@@ -48,6 +48,8 @@ from proad.host.runtime import choose_runtime, known_runtimes
 from proad.host.seccomp import SeccompProfiles
 from proad.host.snapshot import Snapshots
 from proad.model import errors
+from proad.model.hostconfig import LogConfig
+from proad.model.logoptions import check_log_options
 from proad.store.db import Store
 
 INIT_PROGRAMS = ("docker-init", "tini-static", "tini", "catatonit")
@@ -99,8 +101,11 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     ``nursery`` holds what goes on in the background: supervisors, delayed restarts, clean-up.
 
     Raises:
+        errors.InvalidParameter: the configured log driver, or an option of it, is none.
         errors.Unavailable: this host lacks something that no container can do without; the text says what.
     """
+    default_log = LogConfig(type=config.log_driver, config=dict(config.log_options or {}))
+    check_log_options(default_log)
     layout = detect_layout()
     choice = choose_runtime(config.default_runtime, config.runtimes, config.exec_root / "runtime", layout)
     log.info(
@@ -180,7 +185,7 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     roles = Roles(
         config=config,
         containers=Containers(store, locks, waiters, images, overlay, cgroups, facts, limits),
-        creator=Creator(store, images, mounting, networks, facts, cgroups, nursery),
+        creator=Creator(store, images, mounting, networks, facts, cgroups, default_log, nursery),
         starter=starter,
         control=control,
         remover=Remover(store, locks, control, disposer, resources, overlay),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.api import steps
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, DaemonFailed
 from tests.support.hijack import demultiplex
 from tests.support.rawhttp import Api
 
@@ -123,6 +123,41 @@ def test_a_new_run_goes_on_in_the_same_log(api: Api, image: str, daemon: Daemon)
     steps.wait_exit(api, container)
     assert logs(api, container) == b"".join(b"%d\n" % n for n in range(1, 501)) * 4
     assert max(log_files(daemon, container).values()) <= 11_250
+
+
+def test_the_daemon_has_a_default_for_containers_that_say_nothing(make_daemon: Any) -> None:
+    daemon = make_daemon("--log-driver", "local", "--log-opt", "max-size=1m", "--log-opt", "max-file=3")
+    api = daemon.start().api
+    image = daemon.import_busybox()
+    try:
+        made = {}
+        for name, log in (
+            ("plain", {}),
+            ("own", {"Config": {"max-size": "2m"}}),
+            ("other", {"Type": "json-file", "Config": {"max-size": "3m"}}),
+            ("none", {"Type": "none"}),
+        ):
+            container = steps.create(api, image, HostConfig={"LogConfig": log})
+            made[name] = steps.inspect(api, container)["HostConfig"]["LogConfig"]
+        assert made == {
+            "plain": {"Type": "local", "Config": {"max-size": "1m", "max-file": "3"}},
+            "own": {"Type": "local", "Config": {"max-size": "2m", "max-file": "3"}},
+            "other": {"Type": "json-file", "Config": {"max-size": "3m"}},
+            "none": {"Type": "none", "Config": {}},
+        }
+        info = api("GET", "/info").expect(200).json
+        assert info["LoggingDriver"] == "local"
+        assert info["Plugins"]["Log"] == ["journald", "json-file", "local"]
+        body = {"Image": image, "HostConfig": {"LogConfig": {"Config": {"max-file": "1"}}}}
+        refused = api("POST", "/containers/create", json_body=body).expect(400)
+        assert refused.message == "compression cannot be enabled when max file count is 1"
+    finally:
+        daemon.remove_containers()
+
+
+def test_a_daemon_whose_default_is_none_says_so(make_daemon: Any) -> None:
+    with pytest.raises(DaemonFailed, match="no log driver named 'frob' is registered"):
+        make_daemon("--log-driver", "frob").start()
 
 
 @pytest.fixture

@@ -16,10 +16,9 @@ _SCRIPT = f"""
 mkdir -p /run/systemd /run/log
 mount -t tmpfs tmpfs /run/systemd && mount -t tmpfs tmpfs /run/log
 mkdir -p /run/systemd/journal /run/log/journal
-printf '[Journal]\\nStorage=volatile\\nRateLimitBurst=0\\nForwardToConsole=no\\nReadKMsg=no\\nAudit=no\\n' \
-    > /run/systemd/journald.conf
-mkdir -p /run/systemd/journald.conf.d
-cp /run/systemd/journald.conf /run/systemd/journald.conf.d/test.conf
+mkdir /run/systemd/journald.conf.d
+printf '[Journal]\\nStorage=volatile\\nRateLimitBurst=0\\nReadKMsg=no\\nAudit=no\\n' \
+    > /run/systemd/journald.conf.d/private.conf
 exec {JOURNALD}
 """
 
@@ -69,6 +68,14 @@ class JournaledDaemon(Daemon):
 
     def argv(self) -> list[str]:
         return self._journal.inside(*super().argv())
+
+
+class UnjournaledDaemon(Daemon):
+    """A daemon on a host that has no journal, whatever this one has."""
+
+    def argv(self) -> list[str]:
+        hide = 'if [ -d /run/systemd ]; then mount -t tmpfs tmpfs /run/systemd; fi; exec "$@"'
+        return ["unshare", "--mount", "sh", "-ec", hide, "sh", *super().argv()]
 
 
 def children_of(pid: int) -> list[str]:

@@ -27,8 +27,8 @@ async def read_log(
         if over is None:
             log.run_is_over()
         while not log.is_over:
-            if over is not None and over.is_set():  # asked first: what was written before is then read
-                log.run_is_over()
+            if over is not None and (over.is_set() or _is_past(until_ns)):
+                log.run_is_over()  # said before the read, which then reads all that was written
                 over = None
             if log.must_prepare:
                 await _on_a_thread(log)
@@ -37,11 +37,9 @@ async def read_log(
                 yield block
             if some:
                 await asyncio.sleep(0)  # others want the loop, and a client that keeps up never makes us wait
-            elif log.is_over or _is_past(until_ns):
-                return
-            elif not log.must_prepare:
+            elif not log.must_prepare and not log.is_over:
                 news = news or _News(log, over)
-                await news.wait(until_ns)
+                await news.wait(until_ns if over is not None else None)
     finally:
         if news is not None:
             news.close()

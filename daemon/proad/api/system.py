@@ -11,7 +11,7 @@ from proad.api.server import VERSION, call, json_response, roles_of
 from proad.engine.roles import Roles
 from proad.engine.system import Info
 from proad.model.durations import format_rfc3339_ns
-from proad.model.logoptions import LOG_DRIVERS
+from proad.model.logoptions import LOG_DRIVERS, NO_LOG
 
 _NO_CACHE = {"Cache-Control": "no-cache, no-store, must-revalidate", "Pragma": "no-cache"}
 _PING_HEADERS = {**_NO_CACHE, "Docker-Experimental": "false", "Swarm": "inactive", "Builder-Version": "1"}
@@ -100,7 +100,7 @@ def _info(roles: Roles, info: Info, version: wire.ApiVersion) -> wire.Json:
             "Volume": ["local"],
             "Network": list(NETWORK_DRIVERS),
             "Authorization": [],
-            "Log": list(LOG_DRIVERS),
+            "Log": [driver for driver in LOG_DRIVERS if driver != NO_LOG],
         },
         "MemoryLimit": limits.memory,
         "SwapLimit": limits.swap,
@@ -116,7 +116,7 @@ def _info(roles: Roles, info: Info, version: wire.ApiVersion) -> wire.Json:
         "OomKillDisable": limits.oom_kill_disable,
         "NGoroutines": 0,
         "SystemTime": format_rfc3339_ns(info.time_ns),
-        "LoggingDriver": "json-file",
+        "LoggingDriver": config.log_driver,
         "CgroupDriver": "cgroupfs",
         "CgroupVersion": str(info.cgroup_version),
         "NEventsListener": info.event_listeners,

@@ -24,9 +24,11 @@ from proad.host.hostfacts import HostFactsReader
 from proad.model import errors
 from proad.model.container import Container
 from proad.model.createrequest import CreateRequest
+from proad.model.defaults import with_default_log
 from proad.model.hostcheck import check_against_host, privilege_warnings
-from proad.model.hostconfig import ContainerConfig, HostConfig
+from proad.model.hostconfig import ContainerConfig, HostConfig, LogConfig
 from proad.model.image import merge_config
+from proad.model.logoptions import check_log_options
 from proad.model.names import check_name, generate_name
 from proad.model.network import EndpointSettings
 from proad.model.requestcheck import check_request
@@ -54,6 +56,7 @@ class Creator:
         networks: Networks,
         facts: HostFactsReader,
         cgroups: Cgroups,
+        default_log: LogConfig,
         nursery: trio.Nursery,
     ) -> None:
         self._store = store
@@ -62,6 +65,7 @@ class Creator:
         self._networks = networks
         self._facts = facts
         self._cgroups = cgroups
+        self._default_log = default_log
         self._nursery = nursery
         self._random = SystemRandom()
 
@@ -143,6 +147,8 @@ class Creator:
 
     def _check_host(self, asked: HostConfig) -> tuple[HostConfig, list[str]]:
         facts = self._facts.read(asked)
+        asked = with_default_log(asked, self._default_log)
+        check_log_options(asked.log_config)
         host_config, warnings = check_against_host(asked, facts)
         warnings += privilege_warnings(host_config, facts)
         for warning in warnings:

@@ -13,6 +13,18 @@ from proad.model.spec import DEFAULT_SHM_BYTES, MASKED_PATHS, READONLY_PATHS
 DEFAULT_LOG_DRIVER = "json-file"
 
 
+def with_default_log(host_config: HostConfig, default: LogConfig) -> HostConfig:
+    """The configuration with the daemon's log driver where it names none, and the daemon's options beside its
+    own where it names no other driver (moby: ``mergeAndVerifyLogConfig``). For creation alone: what is there
+    keeps its log when the daemon's default changes.
+    """
+    asked = host_config.log_config
+    if asked.type not in ("", default.type):
+        return host_config
+    merged = LogConfig(type=default.type, config={**default.config, **asked.config})
+    return replace(host_config, log_config=merged)
+
+
 def with_defaults(host_config: HostConfig, facts: HostFacts) -> HostConfig:
     """The configuration with Docker's defaults (moby: ``adaptContainerSettings``); idempotent."""
     changes: dict[str, Any] = {}
