@@ -4,7 +4,7 @@ import pytest
 
 from proad.model import errors
 from proad.model.container import Container, Status
-from proad.model.hostconfig import HostConfig, LogConfig
+from proad.model.hostconfig import ContainerConfig, HostConfig, LogConfig
 from proad.model.journalexport import ExportReader
 from proad.model.logtag import log_tag
 
@@ -54,7 +54,7 @@ def tagged(tag: str) -> str:
     log = LogConfig(type="journald", config={"tag": tag})
     made = Container(
         id="0123456789abcdef", name="web", created_ns=0, image_id="sha256:fedcba9876543210",
-        image_ref="app:1", layers=(), status=Status.CREATED, host_config=HostConfig(log_config=log),
+        image_ref="app:1", config=ContainerConfig(), layers=(), status=Status.CREATED, host_config=HostConfig(log_config=log),
     )  # fmt: skip
     return log_tag(made)
 
