@@ -54,7 +54,8 @@ def tagged(tag: str) -> str:
     log = LogConfig(type="journald", config={"tag": tag})
     made = Container(
         id="0123456789abcdef", name="web", created_ns=0, image_id="sha256:fedcba9876543210",
-        image_ref="app:1", config=ContainerConfig(), layers=(), status=Status.CREATED, host_config=HostConfig(log_config=log),
+        image_ref="app:1", config=ContainerConfig(), layers=(), status=Status.CREATED,
+        host_config=HostConfig(log_config=log),
     )  # fmt: skip
     return log_tag(made)
 
