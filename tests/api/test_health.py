@@ -212,7 +212,7 @@ def test_a_probe_under_way_goes_with_its_container(daemon: Daemon, api: Api, ima
     state = steps.inspect(api, made)["State"]
     assert (state["Running"], state["Health"]["Log"]) == (False, [])
     actions = [event["Action"].partition(":")[0] for event in events(api, begin, made)]
-    assert actions.count("exec_die") == actions.count("exec_start") == 1
+    assert actions.count("exec_die") == actions.count("exec_start") >= 1
     api("DELETE", f"/containers/{made}").expect(204)
 
 

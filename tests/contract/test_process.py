@@ -102,3 +102,15 @@ def test_identity_outlives_the_pid() -> None:
     with pytest.raises(ProcessLookupError):
         ProcessId.of(found.pid)
     assert ProcessId(0, 0).open() is None
+
+
+def test_what_ends_and_what_does_not() -> None:
+    process = subprocess.Popen(["sleep", "60"])
+    named = ProcessId.of(process.pid)
+    assert not named.is_ending()
+    assert ProcessId(named.pid, named.start + 1).is_ending()  # another one has that number now
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert named.is_ending()  # a zombie
+    process.wait()
+    assert named.is_ending()

@@ -1,5 +1,6 @@
 """Health checks over time, on Trio's mock clock, with commands that only pretend to run."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 from proad.engine.health import SPREAD_NS, HealthChecks
 from proad.engine.locks import Locks
 from proad.engine.probing import ProbeResult
+from proad.host.process import ProcessId
 from proad.model import errors
 from proad.model.container import Container, Run, Status
 from proad.model.health import MAX_OUTPUT_BYTES, Health, HealthStatus, Probed, health_at_start
@@ -20,6 +22,8 @@ from proad.store.db import Store, open_store
 
 SECOND = 10**9
 EPOCH_NS = 1_700_000_000 * SECOND
+SELF = ProcessId.of(os.getpid())
+"""Stands for the containers' first process: one that lives."""
 HEALTHY, UNHEALTHY = HealthStatus.HEALTHY, HealthStatus.UNHEALTHY
 
 
@@ -85,7 +89,7 @@ def put(store: Store, id: str = "c1", health: Health | None = None, **asked: Any
         config=config,
         host_config=HostConfig(),
         status=Status.RUNNING,
-        run=Run(id="r1", begun_ns=1, started_ns=EPOCH_NS),
+        run=Run(id="r1", begun_ns=1, started_ns=EPOCH_NS, pid=SELF.pid, pid_start=SELF.start),
         started_ns=EPOCH_NS,
         health=health or health_at_start(config, None),
     )
@@ -279,6 +283,14 @@ def test_the_end_of_the_run_ends_the_watch_even_if_nobody_says_so(store: Store) 
     prober = Prober(Said(takes_s=3))
     watch(store, prober, 100, (11, lambda checks: change(store, run=Run(id="r2", begun_ns=1))))
     assert prober.asked_at == [10]
+    assert health(store) == Health()
+
+
+def test_a_probe_that_goes_with_its_container_does_not_count(store: Store) -> None:
+    container = put(store, retries=1)
+    assert container.run is not None
+    change(store, run=replace(container.run, pid_start=SELF.start + 1))
+    watch(store, Prober(Said(137)), 11)
     assert health(store) == Health()
 
 

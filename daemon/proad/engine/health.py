@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from proad.engine.locks import Locks
 from proad.engine.lookup import event_attributes
 from proad.engine.probing import ProbeResult
+from proad.host.process import ProcessId
 from proad.model import errors
 from proad.model.container import Container, Status
 from proad.model.health import MAX_OUTPUT_BYTES, NOT_RUN, Check, Health, Probed, check_of
@@ -126,10 +127,15 @@ class HealthChecks:
         return Probed(start_ns, self._now_ns(), result.exit_code, output)
 
     async def _record(self, container_id: str, run_id: str, check: Check, probed: Probed) -> Container | None:
-        """Write down one more probe and tell what it changes; returns the record while that run lasts."""
+        """Write down one more probe and tell what it changes; returns the record while that run lasts.
+
+        A probe that its container took along when it ended says nothing of its health.
+        """
         async with self._locks.of(container_id):
             container = self._alive(container_id, run_id)
             if container is None or container.status is not Status.RUNNING:
+                return container
+            if probed.exit_code != 0 and _is_ending(container):
                 return container
             before = container.health or Health()
             health = before.after(probed, check, started_ns=container.started_ns)
@@ -147,6 +153,11 @@ class HealthChecks:
     def _delay_ns(self, container: Container, check: Check) -> int:
         up_ns = self._now_ns() - container.started_ns
         return check.delay_ns(container.health or Health(), up_ns=up_ns)
+
+
+def _is_ending(container: Container) -> bool:
+    run = container.run
+    return run is not None and ProcessId(run.pid, run.pid_start).is_ending()
 
 
 def _last_ns(container: Container) -> int:

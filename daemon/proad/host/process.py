@@ -25,6 +25,7 @@ from proad.model import errors
 _DEFAULT_SIGNALS = [signal.SIGPIPE, signal.SIGXFSZ]  # CPython ignores these; a child must not inherit that
 _STDIO = (0, 1, 2)
 _REAP_S = 5.0
+_PF_EXITING = 0x4  # include/linux/sched.h; the ninth field of /proc/PID/stat has the flags
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,13 @@ class ProcessId:
         stat = _read_stat(self.pid)
         return stat is not None and stat[1] == self.start and stat[0] not in "ZX"
 
+    def is_ending(self) -> bool:
+        """Whether it is on its way out or has gone. The first process of a pid namespace takes all others
+        along (pid_namespaces(7)), and is no zombie before they have been waited for.
+        """
+        stat = _read_stat(self.pid)
+        return stat is None or stat[1] != self.start or bool(stat[2] & _PF_EXITING)
+
     def open(self) -> "ProcessHandle | None":
         """Return a handle on exactly this process, or None if it is gone (a zombie still has a handle)."""
         if self.pid <= 0:
@@ -66,14 +74,14 @@ class ProcessId:
         return ProcessHandle(self, pidfd)
 
 
-def _read_stat(pid: int) -> tuple[str, int] | None:
-    """State letter and start time of a process, None if there is no such process."""
+def _read_stat(pid: int) -> tuple[str, int, int] | None:
+    """State letter, start time and the kernel's flags of a process, None if there is no such process."""
     try:
         line = Path(f"/proc/{pid}/stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = line[line.rindex(b")") + 2 :].split()  # the command's name may hold spaces and parentheses
-    return fields[0].decode(), int(fields[19])
+    return fields[0].decode(), int(fields[19]), int(fields[6])
 
 
 @dataclass(frozen=True)
