@@ -20,6 +20,7 @@ from proad.api.server import make_app, serve
 from proad.check import print_findings
 from proad.config import Config, ConfigError, changed_fields, load, make_parser
 from proad.engine.roles import Roles
+from proad.host.systemd import host_goes_down
 from proad.logsetup import set_up_logging
 from proad.model import errors
 from proad.notify import keep_watchdog_fed, notify
@@ -106,7 +107,8 @@ async def _run(config: Config, given: dict[str, Any]) -> int:
                 notify("READY=1")
                 await _until_told_to_stop(engine, config, given)
                 notify("STOPPING=1")
-            if engine.roles.config.stop_containers_on_exit:
+            # Left to themselves, containers would lose the network first and then hold the shutdown up.
+            if engine.roles.config.stop_containers_on_exit or await host_goes_down():
                 await engine.stop_all_containers()
             nursery.cancel_scope.cancel()
     log.info("stopped")
