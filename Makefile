@@ -43,6 +43,10 @@ bench: preflight deps-test venv ## measure proa; PEER=unix:///path beside it, JS
 	@PATH="$(CURDIR)/.tools:$$PATH" $(VENV)/python -m tests.bench \
 		$(if $(PEER),--peer "$(PEER)") $(if $(JSON),--json "$(JSON)") $(BENCH_ARGS)
 
+.PHONY: vm
+vm: venv ## prove systemd, cgroup v2 and a reboot in a virtual machine; SUITE=trixie for Debian 13 (needs root)
+	@PYTEST_ARGS="$(PYTEST_ARGS)" SUITE="$(SUITE)" scripts/vm.sh
+
 .PHONY: preflight
 preflight:
 	@scripts/preflight.sh $(firstword $(MAKECMDGOALS))
@@ -75,5 +79,5 @@ uninstall: ## remove what install made; PURGE=1 also removes images, volumes and
 
 .PHONY: clean
 clean: ## remove what was built in this checkout
-	@rm -rf .venv .tools build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .tools .vm build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find daemon client tests -name __pycache__ -type d -prune -exec rm -rf {} +
