@@ -47,6 +47,13 @@ class NothingHeld:
         pass
 
 
+class NoExecs:
+    """Stands for the commands that run beside the first process: there are none."""
+
+    async def run_ended(self, container: Container, run: Run) -> None:
+        await trio.lowlevel.checkpoint()
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     opened = open_store(tmp_path / "state.db", events_max_count=1000, events_max_age_s=3600)
@@ -77,9 +84,9 @@ def put(store: Store, policy: RestartPolicy, *, pid: ProcessId | None = None, **
 
 
 def supervisor(store: Store, nursery: trio.Nursery, waiters: Waiters | None = None) -> Supervisor:
-    nothing = cast(Any, NothingHeld())
+    nothing, no_execs = cast(Any, NothingHeld()), cast(Any, NoExecs())
     return Supervisor(
-        store, Locks(), waiters or Waiters(), nothing, nothing, nothing, nothing, nothing, nursery
+        store, Locks(), waiters or Waiters(), nothing, nothing, nothing, no_execs, nothing, nothing, nursery
     )
 
 
