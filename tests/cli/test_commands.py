@@ -99,6 +99,37 @@ def test_logs(proa: Proa, sleeper: str, daemon: Daemon) -> None:
     assert follower.wait(20) == 0
 
 
+def test_followed_logs_outlive_the_daemon(make_daemon: Callable[..., Daemon]) -> None:
+    """Killed or restarted, with the container writing on: no line is missing, doubled or cut."""
+    daemon = make_daemon().start()
+    image = daemon.import_busybox()
+    script = "i=0; while :; do i=$((i+1)); echo out $i; echo err $i >&2; usleep 2000; done"
+    run_proa(daemon.url, "run", "-d", "--name", "talker", "--network", "none", image, "sh", "-c", script)
+    follower = subprocess.Popen(
+        [sys.executable, "-m", "proa", "logs", "-f", "talker"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(daemon.url),
+    )
+    assert follower.stdout is not None
+    assert follower.stdout.readline() == b"out 1\n"
+    daemon.kill()
+    daemon.start()
+    time.sleep(0.2)
+    daemon.restart()
+    time.sleep(0.2)
+    run_proa(daemon.url, "kill", "talker")
+    out, err = follower.communicate(timeout=30)
+    assert follower.returncode == 0
+    outs = [line for line in err.splitlines() if b"daemon broke" in line]
+    assert len(outs) == 2
+    rest = [line for line in err.splitlines() if b"daemon broke" not in line]
+    for said, word, first in ((out.splitlines(), b"out", 2), (rest, b"err", 1)):
+        assert said == [b"%s %d" % (word, number) for number in range(first, first + len(said))]
+        assert len(said) > 100
+    daemon.remove_containers()
+
+
 def test_events(proa: Proa, image: str) -> None:
     begin = str(time.time())
     proa("run", "--rm", "--name", "short", "--network", "none", image, "sh", "-c", "exit 3")

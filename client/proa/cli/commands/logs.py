@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 import click
 
 from proa.cli import complete
 from proa.cli.attachment import STDERR, STDOUT, write_all
+from proa.cli.follow import follow_log
 from proa.cli.group import Command
 from proa.cli.parse.times import parse_instant
 from proa.cli.session import Session, pass_session
+from proa.streams import StreamName
 
 
 @click.command("logs", cls=Command, usage="[OPTIONS] CONTAINER", help="Fetch the logs of a container")
@@ -38,8 +41,19 @@ def logs(
         since, until = (text and parse_instant(text, now_ns) for text in (since, until))
     except ValueError as error:
         raise click.ClickException(str(error)) from None
+    if follow:
+        _show(
+            follow_log(
+                session, name, tail=tail, since=since, until=until, stamped=timestamps, details=details
+            )
+        )
+        return
     with session.client.containers.logs(
-        name, follow=follow, tail=tail, since=since, until=until, timestamps=timestamps, details=details
+        name, tail=tail, since=since, until=until, timestamps=timestamps, details=details
     ) as pieces:
-        for stream, piece in pieces:
-            write_all(STDERR if stream == "stderr" else STDOUT, piece)
+        _show(pieces)
+
+
+def _show(pieces: Iterable[tuple[StreamName, bytes]]) -> None:
+    for stream, piece in pieces:
+        write_all(STDERR if stream == "stderr" else STDOUT, piece)
