@@ -175,8 +175,9 @@ class LogKeepers:
         try:
             while True:
                 await trio.lowlevel.wait_readable(alarms.fileno())
-                for number in alarms.gone_off():
-                    if (keeper := self._numbers.pop(number, None)) is not None:
+                for number, written in alarms.gone():
+                    keeper = self._numbers.pop(number, None)
+                    if keeper is not None and written:
                         keeper.on_write()
         finally:
             alarms.close()

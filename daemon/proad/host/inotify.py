@@ -10,6 +10,7 @@ from proad.model import errors
 _IN_MODIFY = 0x2
 _IN_MOVED_TO = 0x80
 _IN_CREATE = 0x100
+_IN_IGNORED = 0x8000
 _IN_ONESHOT = 0x80000000
 _EVENT = struct.Struct("iIII")  # inotify(7): watch, mask, cookie, length of the name that follows
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -83,14 +84,14 @@ class WriteAlarms(_Inotify):
         """
         return self._add(path, _IN_MODIFY | _IN_ONESHOT)
 
-    def gone_off(self) -> list[int]:
-        """The numbers of those that have gone off since; they are not set any more."""
-        numbers: list[int] = []
+    def gone(self) -> list[tuple[int, bool]]:
+        """The numbers of those that are not set any more, and whether they went off; else the file went."""
+        numbers: list[tuple[int, bool]] = []
         while news := self._read():
             at = 0
             while at < len(news):
                 number, mask, _, length = _EVENT.unpack_from(news, at)
                 at += _EVENT.size + length
-                if mask & _IN_MODIFY:
-                    numbers.append(number)
+                if mask & (_IN_MODIFY | _IN_IGNORED):
+                    numbers.append((number, bool(mask & _IN_MODIFY)))
         return numbers
