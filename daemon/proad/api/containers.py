@@ -109,7 +109,9 @@ async def get_container(request: web.Request) -> web.StreamResponse:
     with_sizes = params.boolean(request.query, "size")
     container = roles.containers.find(ref)
     sizes = await call(request, roles.containers.sizes, container.id) if with_sizes else None
-    place = wire.Place(roles.config.data_root, roles.networks.ids(), roles.containers.name_of)
+    place = wire.Place(
+        roles.config.data_root, roles.networks.ids(), roles.containers.name_of, roles.execs.ids_of
+    )
     return json_response(wire.inspect(container, place, request[VERSION], sizes))
 
 

@@ -23,6 +23,7 @@ from proad.model.stdstreams import STDERR, STDOUT, DetachScanner, frame
 
 READ_BYTES = 64 << 10
 MAX_PENDING_INPUT_BYTES = 64 << 10
+LOOK_AGAIN_S = 0.002
 LINGER_S = 2.0
 """How long the output of what an ended command left running is still handed on, as with Docker."""
 
@@ -66,7 +67,9 @@ class ExecSession:
         """Open descriptors that are read, and their streams' numbers."""
         self._is_runtimes: Callable[[], bool] | None = None
         self._held = bytearray()
-        """What came from stderr and may be the runtime's own."""
+        """What came from stderr, or the terminal, and may be the runtime's own."""
+        self._look_again_pending = False
+        self._terminal: int | None = None
         self._input_to: int | None = None
         self._input: deque[memoryview] = deque()
         self._input_bytes = 0
@@ -81,6 +84,7 @@ class ExecSession:
 
     def connect(self, streams: Descriptors) -> None:
         self._connected = True
+        self._terminal = streams.terminal
         if streams.terminal is not None:
             self._outputs[streams.terminal] = STDOUT
             self._input_to = streams.terminal
@@ -89,7 +93,7 @@ class ExecSession:
                 if descriptor is not None:
                     self._outputs[descriptor] = stream
             self._input_to = streams.stdin
-            self._is_runtimes = streams.is_runtimes
+        self._is_runtimes = streams.is_runtimes
         self._watch_outputs()
         self._flush_input()
 
@@ -167,17 +171,34 @@ class ExecSession:
                 self._close()
             return False
         if self._is_runtimes is not None:
-            if stream == STDERR and self._is_runtimes():
+            if (stream == STDERR or descriptor == self._terminal) and self._is_runtimes():
                 self._held += data
+                self._look_again()
                 return True
             self._flush_held()
             self._is_runtimes = None  # the command itself has spoken: from here on all is its own
         self._write(stream, data)
         return True
 
+    def _look_again(self) -> None:
+        """What is held may be the command's: the runtime notes its pid just after it has begun."""
+        if not self._look_again_pending:
+            self._look_again_pending = True
+            self._loop.call_later(LOOK_AGAIN_S, self._decide)
+
+    def _decide(self) -> None:
+        self._look_again_pending = False
+        if self._is_runtimes is None or self._finished:
+            return
+        if self._is_runtimes():
+            self._look_again()
+        else:
+            self._is_runtimes = None
+            self._flush_held()
+
     def _flush_held(self) -> None:
         if self._held:
-            self._write(STDERR, bytes(self._held))
+            self._write(STDOUT if self._terminal is not None else STDERR, bytes(self._held))
             self._held.clear()
 
     def _write(self, stream: int, data: bytes) -> None:

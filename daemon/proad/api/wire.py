@@ -35,13 +35,14 @@ _HOST_CONFIG_OMITTED_WHEN_EMPTY = ("Annotations", "Init", "Mounts", "StorageOpt"
 
 @dataclass(frozen=True)
 class Place:
-    """What a container's JSON says of this daemon: where files lie, the ids of its networks by name, and
-    what containers are called.
+    """What a container's JSON says of this daemon: where files lie, the ids of its networks by name, what
+    containers are called, and the execs that are not over.
     """
 
     data_root: Path
     network_ids: Mapping[str, str] = field(default_factory=dict)
     name_of: Callable[[str], str | None] = lambda container_id: None
+    exec_ids_of: Callable[[Container], list[str]] = lambda container: []
 
 
 # --- network ----------------------------------------------------------------------------------------------
@@ -233,7 +234,7 @@ def inspect(
         "MountLabel": "",
         "ProcessLabel": "",
         "AppArmorProfile": container.run.apparmor if container.run is not None else "",
-        "ExecIDs": None,
+        "ExecIDs": place.exec_ids_of(container) or None,
         "HostConfig": {**host_config(container, version), "Links": links(container, place)},
         "GraphDriver": {"Name": STORAGE_DRIVER, "Data": _graph_driver_data(container, directory, place)},
         "Mounts": mounts(container),

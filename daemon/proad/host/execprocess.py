@@ -34,7 +34,7 @@ from proad.host.execstreams import ExecStreams, Plumbing
 from proad.host.process import Child, ProcessHandle, ProcessId, spawn
 from proad.host.processtree import kill_family
 from proad.host.runtime import SEARCH_PATH, Runtime, exec_error
-from proad.host.terminals import resize
+from proad.host.terminals import resize, resize_of
 from proad.host.trees import remove_own
 from proad.model import errors
 from proad.model.exec import EXIT_KILLED
@@ -101,7 +101,6 @@ class ExecProcess:
         self._plumbing: Plumbing | None = None
         self._master: int | None = None
         """Of the terminal, for its size; our own, whatever becomes of the one in ``streams``."""
-        self._relays = False
         self.streams = ExecStreams()
 
     # --- begin ----------------------------------------------------------------------------------------------
@@ -138,8 +137,6 @@ class ExecProcess:
         exec_ = cls(request.directory, ProcessId.of(child.pid), str(request.process["args"][0]))
         exec_._child = child
         exec_._plumbing = plumbing
-        exec_._master, plumbing.relay = plumbing.relay, None
-        exec_._relays = exec_._master is not None
         exec_.streams = plumbing.streams
         exec_.streams.is_runtimes = exec_.speaks_runtime
         return exec_
@@ -197,15 +194,16 @@ class ExecProcess:
         return not self.pid or bool(self._complaint())
 
     def resize(self, height: int, width: int) -> None:
-        """Set the size of the terminal; the command gets SIGWINCH.
+        """Set the size of the terminal; the command gets SIGWINCH. A terminal is looked for where we have no
+        master.
 
         Raises:
             errors.System: the kernel refused it.
         """
         if self._master is not None:
             resize(self._master, height, width)
-            if self._relays:
-                self._signal_all(signal.SIGWINCH)  # the runtime looks at the pair's size and hands it on
+        else:
+            resize_of(self.pid, height, width)
 
     async def ended(self) -> ExecEnd:
         """Wait until the command has ended, and report."""

@@ -12,7 +12,8 @@ from proad.host.terminals import ConsoleSocket, open_pair
 class ExecStreams:
     """Our ends of a command's streams, non-blocking. With a terminal there is only its master.
 
-    ``is_runtimes`` tells whether what comes from stderr at this moment is a complaint of the runtime's.
+    ``is_runtimes`` tells whether what comes from stderr, or the terminal, at this moment is a complaint of
+    the runtime's.
     """
 
     stdin: int | None = None
@@ -32,7 +33,7 @@ class Plumbing:
     """All ends of one exec's streams while it is being spawned.
 
     ``theirs`` are those for the runtime, ``/dev/null`` where None; ``console`` waits for a terminal that the
-    runtime makes; ``relay`` is our end of a terminal that the runtime only relays to.
+    runtime makes.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -40,7 +41,6 @@ class Plumbing:
         self.streams = ExecStreams()
         self.theirs: list[int | None] = [None, None, None]
         self.console: ConsoleSocket | None = None
-        self.relay: int | None = None
 
     def lay_input(self) -> None:
         self.theirs[0], self.streams.stdin = os.pipe2(os.O_CLOEXEC)
@@ -63,12 +63,13 @@ class Plumbing:
         """A terminal of the host's; without ``keep`` its master is the other side's standard input, to be
         read there.
         """
-        self.relay, terminal = open_pair(height, width)
+        master, terminal = open_pair(height, width)
         self.theirs = [terminal, terminal, terminal]
         if keep:
-            self.streams.terminal = os.dup(self.relay)
+            os.set_blocking(master, False)
+            self.streams.terminal = master
         else:
-            self.theirs[0] = os.dup(self.relay)
+            self.theirs[0] = master
 
     @property
     def console_address(self) -> str:
@@ -86,9 +87,6 @@ class Plumbing:
         if self.console is not None:
             self.console.close()
             self.console = None
-        if self.relay is not None:
-            os.close(self.relay)
-            self.relay = None
 
     def close(self) -> None:
         self.streams.close()

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import socket
+import stat
 import struct
 import termios
 from pathlib import Path
@@ -13,11 +14,13 @@ import trio
 
 from proad.model import errors
 
+_TERMINAL_MAJORS = range(136, 144)
+"""Of Unix98 terminals (linux/Documentation/admin-guide/devices.txt)."""
 _SIZE = struct.Struct("HHHH")
 
 
 def open_pair(height: int, width: int) -> tuple[int, int]:
-    """A master, non-blocking, and its terminal, in the host's devpts.
+    """A master and its terminal, in the host's devpts.
 
     Raises:
         errors.System: there are too many.
@@ -26,7 +29,6 @@ def open_pair(height: int, width: int) -> tuple[int, int]:
         master, terminal = os.openpty()
     except OSError as error:
         raise errors.System(f"no terminal: {error.strerror}") from error
-    os.set_blocking(master, False)
     resize(master, height, width)
     return master, terminal
 
@@ -38,6 +40,36 @@ def resize(descriptor: int, height: int, width: int) -> None:
     except OSError as error:
         if error.errno != errno.EIO:
             raise errors.System(f"terminal: {error.strerror}") from error
+
+
+def resize_of(pid: int, height: int, width: int) -> None:
+    """Set the size of the terminal that a process has as one of its standard streams; none is fine.
+
+    What its descriptors are the process decides: so each is looked at before it is opened.
+    """
+    for number in (0, 1, 2):
+        try:
+            found = os.open(f"/proc/{pid}/fd/{number}", os.O_PATH | os.O_CLOEXEC)
+        except OSError:  # closed, or the process has gone
+            continue
+        try:
+            if not _is_terminal(os.fstat(found)):
+                continue
+            flags = os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
+            terminal = os.open(f"/proc/self/fd/{found}", flags)
+            try:
+                resize(terminal, height, width)
+            finally:
+                os.close(terminal)
+            return
+        except OSError:  # hung up meanwhile
+            return
+        finally:
+            os.close(found)
+
+
+def _is_terminal(status: os.stat_result) -> bool:
+    return stat.S_ISCHR(status.st_mode) and os.major(status.st_rdev) in _TERMINAL_MAJORS
 
 
 class ConsoleSocket:
