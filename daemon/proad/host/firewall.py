@@ -16,8 +16,10 @@ Table and rules go through libnftables in the process, ports through messages of
 transaction of the kernel.
 """
 
+import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -82,6 +84,16 @@ def _element(source: Source, target: Target) -> Element:
     return Element(source.map_name, source.packed, target.packed, str(source))
 
 
+def _open_library() -> nftables.Nftables:
+    """libnftables, its socket kept out of the programs that we start: it opens it without close-on-exec."""
+    before = set(os.listdir("/proc/self/fd"))
+    library = nftables.Nftables()
+    for descriptor in set(os.listdir("/proc/self/fd")) - before:
+        with contextlib.suppress(OSError):  # that of the listing itself
+            os.set_inheritable(int(descriptor), False)
+    return library
+
+
 class Firewall:
     """The table, and a mirror of its maps.
 
@@ -96,7 +108,7 @@ class Firewall:
             errors.Unavailable: the library is not installed.
         """
         try:
-            self._nft = nftables.Nftables()
+            self._nft = _open_library()
         except OSError as error:
             raise errors.Unavailable(f"libnftables is missing ({error}); install libnftables1") from error
         self._elements = ElementWriter(table)
