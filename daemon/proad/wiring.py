@@ -23,6 +23,7 @@ from proad.engine.locks import Locks
 from proad.engine.logs import Logs
 from proad.engine.mounting import Mounting
 from proad.engine.networks import Networks
+from proad.engine.oom import OomEvents
 from proad.engine.recover import Recovery
 from proad.engine.remove import Remover
 from proad.engine.resources import RunResources
@@ -43,6 +44,7 @@ from proad.host.conmon import Conmon
 from proad.host.firewall import Firewall
 from proad.host.hostfacts import HostFactsReader
 from proad.host.netcounters import NetworkCounters
+from proad.host.oomwatch import OomWatch
 from proad.host.overlay import Overlay
 from proad.host.runtime import choose_runtime, known_runtimes
 from proad.host.seccomp import SeccompProfiles
@@ -137,8 +139,10 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     disposer = Disposer(config, store, waiters, overlay, volumes, resources, streams)
     execs = Execs(config, store, resources, overlay, cgroups, facts, nursery)
     health = HealthChecks(store, locks, execs, nursery)
+    ooms = OomEvents(store, cgroups, OomWatch(layout))
+    nursery.start_soon(ooms.run)
     supervisor = Supervisor(
-        store, locks, waiters, resources, disposer, streams, execs, cgroups, health, nursery
+        store, locks, waiters, resources, disposer, streams, execs, cgroups, health, ooms, nursery
     )
     init_path = config.init_path or next(
         filter(None, (shutil.which(p, path=SEARCH_PATH) for p in INIT_PROGRAMS)), ""

@@ -43,7 +43,7 @@ class NothingHeld:
     def run_ended(self, container_id: str) -> None:
         pass
 
-    def unwatch(self, container_id: str) -> None:
+    def unwatch(self, which: object) -> None:
         pass
 
 
@@ -86,8 +86,9 @@ def put(store: Store, policy: RestartPolicy, *, pid: ProcessId | None = None, **
 def supervisor(store: Store, nursery: trio.Nursery, waiters: Waiters | None = None) -> Supervisor:
     nothing, no_execs = cast(Any, NothingHeld()), cast(Any, NoExecs())
     return Supervisor(
-        store, Locks(), waiters or Waiters(), nothing, nothing, nothing, no_execs, nothing, nothing, nursery
-    )
+        store, Locks(), waiters or Waiters(), nothing, nothing, nothing, no_execs, nothing, nothing, nothing,
+        nursery,
+    )  # fmt: skip
 
 
 def run_failing_container(store: Store, policy: RestartPolicy, runs: int, ran_s: float = 0.5) -> list[float]:

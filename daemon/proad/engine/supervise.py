@@ -5,6 +5,7 @@ the container's lock, held by the start until it has told ``start``, keeps ``die
 bears another run id than the record's is late news of an earlier run and ignored.
 """
 
+import dataclasses
 import signal
 import time
 from collections.abc import Awaitable, Callable
@@ -19,6 +20,7 @@ from proad.engine.exec import Execs
 from proad.engine.health import HealthChecks
 from proad.engine.locks import Locks
 from proad.engine.lookup import event_attributes
+from proad.engine.oom import OomEvents
 from proad.engine.resources import RunResources
 from proad.engine.streams import Streams
 from proad.engine.waiting import Waiters, WaitResult
@@ -65,6 +67,7 @@ class Supervisor:
         execs: Execs,
         cgroups: Cgroups,
         health: HealthChecks,
+        ooms: OomEvents,
         nursery: trio.Nursery,
     ) -> None:
         self._store = store
@@ -76,6 +79,7 @@ class Supervisor:
         self._execs = execs
         self._cgroups = cgroups
         self._health = health
+        self._ooms = ooms
         self._nursery = nursery
         self._backoffs: dict[str, Backoff] = {}
         self.start_again: StartAgain = _no_start
@@ -84,9 +88,12 @@ class Supervisor:
         """The daemon is going down and stops its containers: no policy restarts them now."""
 
     def watch(self, container: Container, run: Run, monitored: Monitored) -> None:
-        """Follow a run from now on, and its health: one that has just started, or that recovery adopts."""
+        """Follow a run from now on, its health and its memory: one that has just started, or that recovery
+        adopts.
+        """
         self._nursery.start_soon(self._watch, container.id, run.id, monitored)
         self._health.watch(container)
+        self._ooms.watch(container, run)
 
     def forget_backoff(self, container_id: str) -> None:
         """A start by hand begins with the first delay again."""
@@ -105,6 +112,8 @@ class Supervisor:
     async def end_run_locked(self, container: Container, run: Run, report: ExitReport) -> None:
         """Free what a run held, write down its end, let policy decide. The caller holds the lock."""
         self._health.unwatch(container.id)
+        if self._ooms.unwatch(run):
+            report = dataclasses.replace(report, oom_killed=True)
         ended = await self._make_sure_it_ended(run, report)
         await self._execs.run_ended(container, run)
         await self._streams.output_ended(container)
@@ -157,14 +166,14 @@ class Supervisor:
             before.with_status(Status.RESTARTING if restarts else Status.EXITED),
             exit_code=ended.exit_code,
             error=ended.error,
-            oom_killed=ended.oom_killed,
+            oom_killed=before.oom_killed or ended.oom_killed,
             finished_ns=ended.finished_ns,
             run=replace(run, endpoint=None, netns="", signal=0, limits_in_doubt=False, ending=remaining),
         )
         duration_s = max(0, ended.finished_ns - run.started_ns) // 10**9
         exit_told = {"exitCode": str(ended.exit_code), "execDuration": str(duration_s)}
         told = [("die", exit_told)]
-        if ended.oom_killed:
+        if ended.oom_killed and not before.oom_killed:
             told.insert(0, ("oom", {}))
         if ending is not None:
             told.append(("stop", {}))
