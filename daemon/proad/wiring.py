@@ -9,6 +9,7 @@ import trio
 
 from proad.config import Config
 from proad.engine.acquire import Acquirer
+from proad.engine.archives import Archives
 from proad.engine.commit import Committer
 from proad.engine.containers import Containers
 from proad.engine.control import Control
@@ -42,6 +43,7 @@ from proad.host.cgroup import Cgroups, detect_layout
 from proad.host.cgroupstats import CgroupStats
 from proad.host.conmon import Conmon
 from proad.host.firewall import Firewall
+from proad.host.helpers import Helpers
 from proad.host.hostfacts import HostFactsReader
 from proad.host.netcounters import NetworkCounters
 from proad.host.oomwatch import OomWatch
@@ -197,6 +199,7 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
         execs=execs,
         stats=stats,
         exports=Exports(store, overlay, snapshots),
+        archives=Archives(store, overlay, mounting, resources, Helpers(nursery)),
         committer=Committer(store, overlay, snapshots, images, control),
         images=images,
         volumes=volumes,

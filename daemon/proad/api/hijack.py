@@ -12,6 +12,9 @@ of ours has the transport::
     return Hijacked()
 
 A handler that answers an error instead takes nothing over, and what was kept goes to the parser after all.
+
+The body of a large upload is kept from the parser in the same way, and is left in the socket: whoever the
+handler hands that to reads the body by itself (:func:`take_body`).
 """
 
 import asyncio
@@ -23,6 +26,8 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 _MAY_HIJACK = re.compile(rb"POST (?:/v[0-9.]+)?/+(?:containers/[^/ ?]+/attach|exec/[^/ ?]+/start)[ ?]")
+_HAS_LARGE_BODY = re.compile(rb"PUT (?:/v[0-9.]+)?/+containers/[^ ?]+/archive[ ?]")
+_HAS_BODY = re.compile(rb"\r\n(?:content-length|transfer-encoding):", re.IGNORECASE)
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:\s*([0-9]{1,9})\s*\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:\s*chunked\s*\r\n", re.IGNORECASE)
 _MAX_FIRST_BYTES = 256 << 10
@@ -36,9 +41,12 @@ class Connection(asyncio.Protocol):
         self.http = http
         self._transport: asyncio.Transport | None = None
         self._first: bytearray | None = bytearray()
-        """What has come of a first request that is not complete yet; None once it is passed on."""
+        """What has come of a request that is not complete yet. Looked at are the first one and those after
+        requests without a body; None once there was another."""
         self._early: bytearray | None = None
         """What came after a request that may hijack; None while there is no such request."""
+        self._is_body_kept = False
+        """What came after it is its body."""
         self._early_eof = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -60,11 +68,12 @@ class Connection(asyncio.Protocol):
         assert self._first is not None
         first = self._first
         first += data
-        if not _MAY_HIJACK.match(first):
-            self._first = None
+        self._is_body_kept = _HAS_LARGE_BODY.match(first) is not None
+        if not self._is_body_kept and not _MAY_HIJACK.match(first):
+            self._first = bytearray() if _is_whole_without_body(first) else None
             self.http.data_received(bytes(first))
             return
-        end = _end_of_request(first)
+        end = _end_of_head(first) if self._is_body_kept else _end_of_request(first)
         if end is None and len(first) < _MAX_FIRST_BYTES:
             return
         self._first = None
@@ -72,6 +81,8 @@ class Connection(asyncio.Protocol):
             self.http.data_received(bytes(first))
             return
         self._early = bytearray()
+        if self._is_body_kept and self._transport is not None:
+            self._transport.pause_reading()
         self.http.data_received(bytes(first[:end]))
         if len(first) > end:
             self.data_received(bytes(first[end:]))
@@ -96,6 +107,10 @@ class Connection(asyncio.Protocol):
         early, self._early = bytes(self._early or b""), None
         return early, self._early_eof
 
+    def take_body(self) -> bytes | None:
+        """What has come of a body that the parser was not given, with reading stopped; None if it was."""
+        return self.take_early()[0] if self._is_body_kept and self._early is not None else None
+
     def release(self) -> None:
         """The request was answered as HTTP: what came after it is HTTP too."""
         if self._early is None:
@@ -110,10 +125,21 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
 
+def _end_of_head(data: bytearray) -> int | None:
+    """Where the head that ``data`` begins with ends; None: it is not complete."""
+    end = data.find(b"\r\n\r\n") + 4
+    return end if end >= 4 else None
+
+
+def _is_whole_without_body(data: bytearray) -> bool:
+    """Whether ``data`` is one request, so that what comes next is another."""
+    return _end_of_head(data) == len(data) and not _HAS_BODY.search(data)
+
+
 def _end_of_request(data: bytearray) -> int | None:
     """Where the request that ``data`` begins with ends, its body included; None: it is not complete."""
-    head = data.find(b"\r\n\r\n") + 4
-    if head < 4:
+    head = _end_of_head(data)
+    if head is None:
         return None
     if _CHUNKED.search(data, 0, head):
         last = data.find(b"0\r\n\r\n", head)
@@ -159,6 +185,16 @@ def take_over(request: web.Request, stream: Stream, head: bytes) -> Iterator[Non
         else:
             transport.set_protocol(connection)
             transport.close()
+
+
+def take_body(request: web.Request) -> bytes | None:
+    """Keep the request's body from aiohttp: returns what has come of it, the rest is left in the socket.
+
+    The answer must be written whole and the connection closed before the handler returns. None if aiohttp has
+    the body already, as it does if something unusual went before the request.
+    """
+    connection = request.transport.get_protocol() if request.transport is not None else None
+    return connection.take_body() if isinstance(connection, Connection) else None
 
 
 @contextmanager

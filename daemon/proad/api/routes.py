@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from proad.api.archives import routes as archive_routes
 from proad.api.containers import routes as container_routes
 from proad.api.diskusage import routes as disk_usage_routes
 from proad.api.events import routes as event_routes
@@ -24,6 +25,7 @@ def all_routes() -> list[web.RouteDef]:
         *event_routes(),
         *container_routes(),
         *stream_routes(),
+        *archive_routes(),
         *export_routes(),
         *exec_routes(),
         *stats_routes(),

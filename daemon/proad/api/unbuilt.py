@@ -7,11 +7,6 @@ from aiohttp import web
 from proad.model import errors
 
 _NOT_BUILT: dict[str, tuple[tuple[str, str], ...]] = {
-    "copying files to and from containers": (
-        ("HEAD", "/containers/{name:.+}/archive"),
-        ("GET", "/containers/{name:.+}/archive"),
-        ("PUT", "/containers/{name:.+}/archive"),
-    ),
     "building images": (
         ("POST", "/build"),
         ("POST", "/build/cancel"),

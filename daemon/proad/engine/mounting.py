@@ -220,10 +220,11 @@ class Mounting:
 
     # --- start ----------------------------------------------------------------------------------------------
 
-    async def prepare(self, container: Container, rootfs: Path) -> list[SpecMount]:
+    async def prepare(self, container: Container, rootfs: Path, *, user: str = "") -> list[SpecMount]:
         """Make a container's mounts ready for a run and return them, shallow destinations first.
 
-        ``rootfs`` is where the root filesystem is mounted. Event ``mount`` for each volume.
+        ``rootfs`` is where the root filesystem is mounted. ``user`` is who uses them beside the run, which
+        goes by the container's id. Event ``mount`` for each volume.
 
         Raises:
             errors.InvalidParameter: a bind's source is missing or cannot propagate as asked, a subpath is not
@@ -231,6 +232,7 @@ class Mounting:
             errors.NotFound: a volume is gone.
             errors.System: the kernel refused. After any error, nothing stays mounted.
         """
+        user = user or container.id
         hidden = set(container.host_config.tmpfs)
         ready: list[SpecMount] = []
         mounted: list[MountPoint] = []
@@ -238,14 +240,14 @@ class Mounting:
             for index, point in enumerate(container.mounts):
                 if point.destination in hidden:
                     continue
-                ready.append(await self._prepare_one(container.id, index, point))
+                ready.append(await self._prepare_one(user, index, point))
                 if point.type == "volume":
                     mounted.append(point)
             for destination, options in container.host_config.tmpfs.items():
                 ready.append(tmpfs_mount(destination, options))
         except BaseException:
             with trio.CancelScope(shield=True):
-                await self._release_quietly(container)
+                await self._release_quietly(user)
             raise
         if mounted:
             with self._store.transaction(durable=False) as tx:
@@ -271,28 +273,29 @@ class Mounting:
 
         await self._staging.recover(is_used)
 
-    async def release(self, container: Container) -> None:
-        """Give back what :meth:`prepare` took; event ``unmount`` for each volume. Nothing taken is no error.
+    async def release(self, container: Container, *, user: str = "") -> None:
+        """Give back what :meth:`prepare` took for ``user``; event ``unmount`` for each volume. Nothing taken
+        is no error.
 
         Raises:
             errors.System: the kernel refused to unmount something; the rest is released.
         """
-        names = await self._release_quietly(container)
+        names = await self._release_quietly(user or container.id)
         if names:
             with self._store.transaction(durable=False) as tx:
                 for name in names:
                     tx.emit("volume", "unmount", name, {"driver": "local", "container": container.id})
 
-    async def _release_quietly(self, container: Container) -> list[str]:
+    async def _release_quietly(self, user: str) -> list[str]:
         refused: errors.System | None = None
         try:
-            await self._staging.clear(container.id)
+            await self._staging.clear(user)
         except errors.System as error:
             refused = error
         released = []
-        for name in self._volumes.used_by(container.id):
+        for name in self._volumes.used_by(user):
             try:
-                if await self._volumes.unmount(name, container.id):
+                if await self._volumes.unmount(name, user):
                     released.append(name)
             except errors.System as error:
                 refused = refused or error
@@ -300,17 +303,17 @@ class Mounting:
             raise refused
         return released
 
-    async def _prepare_one(self, container_id: str, index: int, point: MountPoint) -> SpecMount:
+    async def _prepare_one(self, user: str, index: int, point: MountPoint) -> SpecMount:
         match point.type:
             case "tmpfs":
                 return tmpfs_mount(point.destination, point.tmpfs_options)
             case "volume":
-                path = await self._volumes.mount(point.name, container_id)
+                path = await self._volumes.mount(point.name, user)
                 if point.subpath:
-                    path = self._staging.part(container_id, str(index), path, point.subpath)
+                    path = self._staging.part(user, str(index), path, point.subpath)
                 return self._bind(point, str(path))
             case "image":
-                path = self._staging.image(container_id, str(index), point.layers, point.subpath)
+                path = self._staging.image(user, str(index), point.layers, point.subpath)
                 return self._bind(point, str(path))
             case _:
                 self._check_source(point)

@@ -5,6 +5,7 @@ together.
 from dataclasses import dataclass
 
 from proad.config import Config
+from proad.engine.archives import Archives
 from proad.engine.commit import Committer
 from proad.engine.containers import Containers
 from proad.engine.control import Control
@@ -35,6 +36,7 @@ class Roles:
     execs: Execs
     stats: Stats
     exports: Exports
+    archives: Archives
     committer: Committer
     images: Images
     volumes: Volumes

@@ -14,6 +14,8 @@ import ctypes
 import errno
 import os
 import resource
+import signal
+import sys
 from collections.abc import Iterable
 
 CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, SYS_ADMIN, MKNOD, SETFCAP = 0, 1, 2, 3, 4, 21, 27, 31
@@ -21,21 +23,25 @@ CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, SYS_ADMIN, MKNOD, SETFCAP 
 
 RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8
 
-_REMOUNT, _BIND, _REC, _PRIVATE = 32, 4096, 16384, 1 << 18
+BIND, REC = 4096, 16384
+"""Flags of mount(2)."""
+
+_REMOUNT, _PRIVATE = 32, 1 << 18
 _CLONE_NEWNS, _MNT_DETACH = 0x20000, 2
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _CAPABILITY_VERSION_3 = 0x20080522
+_SYS_MOUNT_SETATTR, _AT_RECURSIVE = 442, 0x8000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def die_with(parent: int) -> None:
-    """Have this process killed when the process ``parent``, which spawned it, ends.
+def die_with(parent: int, number: int = signal.SIGKILL) -> None:
+    """Have this process get a signal, else be killed, when the process ``parent``, which spawned it, ends.
 
     Raises:
         OSError: it has ended already.
     """
-    _checked(_libc.prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0), "prctl")
+    _checked(_libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0), "prctl")
     if os.getppid() != parent:
         raise OSError(errno.ESRCH, "the daemon is gone")
 
@@ -43,7 +49,7 @@ def die_with(parent: int) -> None:
 def leave_mounts() -> None:
     """Move into a mount namespace of its own, to which and from which nothing propagates."""
     _checked(_libc.unshare(_CLONE_NEWNS), "unshare")
-    mount("", "/", flags=_REC | _PRIVATE)
+    mount("", "/", flags=REC | _PRIVATE)
 
 
 def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str = "") -> None:
@@ -54,12 +60,35 @@ def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str 
 
 def bind(source: str, target: str, flags: int = 0) -> None:
     """Bind a directory without what is mounted below it: no setuid, devices or programs, and ``flags``."""
-    mount(source, target, flags=_BIND)
-    mount("", target, flags=_REMOUNT | _BIND | NOSUID | NODEV | NOEXEC | flags)
+    mount(source, target, flags=BIND)
+    confine_one(target, NOSUID | NODEV | NOEXEC | flags)
+
+
+def confine_one(target: str, flags: int) -> None:
+    """Set the flags of the one mount at ``target``, as this namespace sees it."""
+    mount("", target, flags=_REMOUNT | BIND | flags)
+
+
+def confine(target: str, flags: int) -> bool:
+    """Add ``flags`` to the mount at ``target`` and all below it; False if the kernel cannot (before 5.12)."""
+    attributes = (ctypes.c_uint64 * 4)(flags, 0, 0, 0)  # MOUNT_ATTR_* of these flags are the same numbers
+    result = _libc.syscall(
+        ctypes.c_long(_SYS_MOUNT_SETATTR), ctypes.c_int(-1), ctypes.c_char_p(os.fsencode(target)),
+        ctypes.c_uint(_AT_RECURSIVE), ctypes.byref(attributes), ctypes.c_size_t(ctypes.sizeof(attributes)),
+    )  # fmt: skip
+    if result < 0 and ctypes.get_errno() == errno.ENOSYS:
+        return False
+    _checked(result, "mount_setattr")
+    return True
 
 
 def enter(target: str) -> None:
-    """Make the mount point ``target`` the root directory, and the working one; the old root is gone."""
+    """Make the mount point ``target`` the root directory, and the working one; the old root is gone.
+
+    Nothing can be imported any more: what stands where modules were could be anybody's.
+    """
+    sys.meta_path.clear()
+    sys.path.clear()
     os.chdir(target)
     # The old root lands on top of the new one and is taken off it: pivot_root(2), "pivot_root(".", ".")".
     _checked(_libc.pivot_root(b".", b"."), "pivot_root")

@@ -217,9 +217,9 @@ class LayerTree:
         try:
             if entry.extents is None:
                 for chunk in archive.data():
-                    _write_all(descriptor, chunk)
+                    write_all(descriptor, chunk)
             else:
-                _write_sparse(descriptor, entry, archive.data())
+                write_sparse(descriptor, entry, archive.data())
             os.fchown(descriptor, entry.uid, entry.gid)
             os.fchmod(descriptor, entry.mode)
             _set_xattrs(descriptor, entry)
@@ -331,20 +331,22 @@ def _set_xattrs(target: str | int, entry: Entry) -> None:
             os.setxattr(target, name, value)
 
 
-def _write_all(descriptor: int, chunk: bytes) -> None:
+def write_all(descriptor: int, chunk: bytes) -> None:
+    """Write all of ``chunk``."""
     view = memoryview(chunk)
     while view:
         view = view[os.write(descriptor, view) :]
 
 
-def _write_sparse(descriptor: int, entry: Entry, chunks: Iterator[bytes]) -> None:
+def write_sparse(descriptor: int, entry: Entry, chunks: Iterator[bytes]) -> None:
+    """Write the data of a sparse entry to where it belongs, holes between."""
     pending = b""
     for offset, length in entry.extents or ():
         os.lseek(descriptor, offset, os.SEEK_SET)
         while length:
             pending = pending or next(chunks)
             piece, pending = pending[:length], pending[length:]
-            _write_all(descriptor, piece)
+            write_all(descriptor, piece)
             length -= len(piece)
     os.ftruncate(descriptor, entry.size)
 

@@ -11,8 +11,9 @@ of trees are left to worker threads.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -35,12 +36,23 @@ a layer."""
 _SPECIAL = frozenset(",:\\\"' ")
 
 
+@dataclass
+class _Holders:
+    """Blocks for which one root filesystem is kept mounted."""
+
+    scopes: set[trio.CancelScope] = field(default_factory=set)
+    gone: trio.Event = field(default_factory=trio.Event)
+    is_needless: bool = False
+    """It is mounted for them alone: no run needs it, or none any more."""
+
+
 class Overlay:
     """Mounts, measures and removes the root filesystems below one data root."""
 
     def __init__(self, data_root: Path) -> None:
         self._layers = data_root / "layers"
         self._containers = data_root / "containers"
+        self._holders: dict[str, _Holders] = {}
         self._quotas = ProjectQuotas(self._containers)
         self.limits_sizes = self._quotas.are_enforced()
         """Whether the file system can limit what a container writes."""
@@ -78,6 +90,8 @@ class Overlay:
         """
         lower = self.layer_paths(layers)
         rootfs = self.rootfs_path(container_id)
+        if (holders := self._holders.get(container_id)) is not None:
+            holders.is_needless = False
         if self.is_mounted(container_id):
             return rootfs
         home = self.container_path(container_id)
@@ -139,12 +153,51 @@ class Overlay:
         stack.callback(os.close, descriptor)
         return f"/proc/self/fd/{descriptor}"
 
+    @asynccontextmanager
+    async def held(
+        self, container_id: str, layers: Sequence[str], *, size_bytes: int = 0
+    ) -> AsyncIterator[Path]:
+        """Keep a root filesystem mounted for a block, while runs end and begin: were it mounted a second
+        time, the two would not see each other's writes. A removal cancels the block, and waits for it.
+
+        Raises:
+            errors.Conflict: the container was removed.
+            errors.System: as :meth:`mount`.
+        """
+        was_mounted = self.is_mounted(container_id)
+        before = self._holders.get(container_id)
+        is_needless = before.is_needless if before is not None else not was_mounted
+        rootfs = self.mount(container_id, layers, size_bytes=size_bytes)
+        holders = self._holders.setdefault(container_id, _Holders())
+        holders.is_needless = is_needless
+        scope = trio.CancelScope()
+        holders.scopes.add(scope)
+        try:
+            with scope:
+                yield rootfs
+        finally:
+            holders.scopes.discard(scope)
+            if not holders.scopes:
+                del self._holders[container_id]
+                try:
+                    if holders.is_needless:
+                        await self.unmount(container_id)
+                finally:
+                    holders.gone.set()
+        if scope.cancelled_caught:
+            raise errors.Conflict(f"container {container_id} is being removed")
+
     async def unmount(self, container_id: str) -> None:
         """Unmount the root filesystem of a container, however often it is mounted; not mounted is no error.
+
+        One that is :meth:`held` is unmounted when the last holder lets go.
 
         Raises:
             errors.System: the kernel refused.
         """
+        if (holders := self._holders.get(container_id)) is not None:
+            holders.is_needless = True
+            return
         while self.is_mounted(container_id):
             rootfs = self.rootfs_path(container_id)
             last_user = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -161,19 +214,26 @@ class Overlay:
         Raises:
             errors.System: something cannot be deleted; the text names it. The rest is gone.
         """
+        while (holders := self._holders.get(container_id)) is not None:
+            for scope in holders.scopes:
+                scope.cancel()
+            await holders.gone.wait()
         await self.unmount(container_id)
         if self.limits_sizes:
             self._quotas.lift(self.upper_path(container_id))
         await trio.to_thread.run_sync(remove_tree, self.container_path(container_id))
 
     def mounted(self) -> set[str]:
-        """Return the ids of all containers whose root filesystem is mounted, from the kernel's list."""
+        """Return the ids of all containers whose root filesystem is mounted, from the kernel's list.
+
+        Those are left out where it is :meth:`held` and nothing else.
+        """
         found = set()
         for entry in mounts.mounts_below(self._containers):
             container_id, _, name = entry.mountpoint[len(str(self._containers)) + 1 :].partition("/")
             if name == "rootfs":
                 found.add(container_id)
-        return found
+        return found - {id_ for id_, holders in self._holders.items() if holders.is_needless}
 
     def present(self) -> set[str]:
         """Return the ids of all containers that have a directory on disk."""

@@ -8,7 +8,7 @@ base-256 numbers, old sparse files) and pax (sizes, names, times, ``SCHILY.xattr
 https://www.gnu.org/software/tar/manual/html_node/Sparse-Formats.html
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -31,7 +31,10 @@ class TarError(Exception):
 
 
 class Readable(Protocol):
-    """A source of bytes; ``read`` returns fewer than asked only at the end."""
+    """A source of bytes; ``read`` returns fewer than asked only at the end.
+
+    One that also has ``read_some``, which may return fewer, is asked by that for the data of files.
+    """
 
     def read(self, size: int, /) -> bytes: ...
 
@@ -65,6 +68,7 @@ class TarReader:
 
     def __init__(self, stream: Readable) -> None:
         self._stream = stream
+        self._read_some: Callable[[int], bytes] = getattr(stream, "read_some", stream.read)
         self._left = 0
         self._padding = 0
         self._first = True
@@ -95,7 +99,7 @@ class TarReader:
         """The data of the current entry as it stands in the archive (for a sparse file, its extents in
         turn)."""
         while self._left:
-            chunk = self._stream.read(min(self._left, CHUNK))
+            chunk = self._read_some(min(self._left, CHUNK))
             if not chunk:
                 raise TarError("unexpected end of the archive inside a file")
             self._left -= len(chunk)

@@ -25,17 +25,15 @@ import time
 from typing import Any, Protocol
 
 from proad.host import jail
+from proad.host.decompress import BUFFER_BYTES, LONGEST_MAGIC, Source, compression_of, decompressed
 from proad.host.layertree import LayerTree, Limits, Refused, clean_name
 from proad.host.tarstream import Readable, TarError, TarReader
 
-BUFFER_BYTES = 1 << 20
 PROGRESS_INTERVAL_S = 0.1
 MEMORY_LIMIT_BYTES = 2 << 30
 OVERHEAD_BYTES_PER_ENTRY = 8192
 """Headers and padding: what a stream may hold beside its files."""
 
-_MAGIC = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"BZh", "bzip2"), (b"\xfd7zXZ\x00", "xz"))
-LONGEST_MAGIC = 8
 _KEPT_AS_THEY_CAME = frozenset({"none", "gzip", "zstd"})
 """Compressions that an OCI layer blob may have; a layer in any other is kept as plain tar."""
 
@@ -71,29 +69,19 @@ class _Copy:
         return f"sha256:{self._hash.hexdigest()}"
 
 
-class _Source(io.RawIOBase):
-    """Standard input as it comes, telling progress; ``copy`` is set once it is known that it is to be
-    kept."""
+class _Source(Source):
+    """Standard input, telling how far it has been read."""
 
     def __init__(self) -> None:
-        self._consumed = 0
+        super().__init__(0)
         self._told = time.monotonic()
 
-    def readable(self) -> bool:
-        return True
-
     def readinto(self, buffer: Any) -> int:
-        count = os.readv(0, [buffer])
-        while 0 < self._consumed + count < LONGEST_MAGIC:  # a pipe may bring less than what tells the format
-            more = os.readv(0, [memoryview(buffer)[count:]])
-            count += more
-            if not more:
-                break
-        self._consumed += count
+        count = super().readinto(buffer)
         now = time.monotonic()
         if now - self._told > PROGRESS_INTERVAL_S:
             self._told = now
-            _tell({"progress": self._consumed})
+            _tell({"progress": self.consumed_bytes})
         return count
 
 
@@ -172,10 +160,10 @@ def _work(job: dict[str, Any]) -> dict[str, Any]:
     )
     copy = _Copy(blob) if job["blob"] else None
     raw: io.BufferedReader[Any] = io.BufferedReader(_Source(), BUFFER_BYTES)
-    compression = _compression(raw.peek(LONGEST_MAGIC))
+    compression = compression_of(raw.peek(LONGEST_MAGIC))
     if copy and compression in _KEPT_AS_THEY_CAME:
         raw = io.BufferedReader(_Tee(raw, copy), BUFFER_BYTES)
-    plain = _decompressed(raw, compression)
+    plain = decompressed(raw, compression)
     _enter_jail(job["target"], job["parent"])
     limits = Limits(job["entries"], job["bytes"])
     stream = _Hashed(
@@ -228,32 +216,6 @@ def _members(archive: TarReader, limits: Limits) -> dict[str, Any]:
         elif entry.kind != "directory":
             raise Refused(f'entry "{name}" of an image archive is a {entry.kind}')
     return {"files": files, "links": links}
-
-
-def _compression(head: bytes) -> str:
-    return next((name for magic, name in _MAGIC if head.startswith(magic)), "none")
-
-
-def _decompressed(raw: "io.BufferedReader[Any]", compression: str) -> Readable:
-    if compression == "gzip":
-        from isal import igzip
-
-        unzipped: Readable = igzip.open(raw, "rb")  # type: ignore[no-untyped-call]
-        return unzipped
-    if compression == "zstd":
-        import zstandard
-
-        reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-        return io.BufferedReader(reader, BUFFER_BYTES)
-    if compression == "bzip2":
-        import bz2
-
-        return bz2.BZ2File(raw)
-    if compression == "xz":
-        import lzma
-
-        return lzma.LZMAFile(raw)
-    return raw
 
 
 def _enter_jail(target: str, parent: int) -> None:
