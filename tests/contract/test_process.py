@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from proad.host.process import ProcessId, end, run, send_signal, spawn
 from proad.model import errors
+from tests.api.steps import until
 from tests.support.bundles import open_descriptors
 
 
@@ -55,6 +57,42 @@ def test_a_tool_that_hangs_is_killed_and_reaped() -> None:
     assert open_descriptors() == before
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+def test_many_wait_for_one_end() -> None:
+    async def main() -> None:
+        child = spawn(["/bin/sleep", "1000"])
+        codes: list[int] = []
+
+        async def wait() -> None:
+            codes.append(await child.wait())
+
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                with trio.move_on_after(0):
+                    await wait()
+                for _ in range(3):
+                    nursery.start_soon(wait)
+                await trio.testing.wait_all_tasks_blocked()
+                child.kill()
+        assert codes == [-signal.SIGKILL] * 3
+        child.close()
+
+    trio.run(main)
+
+
+def test_who_waits_hears_of_an_end_that_another_saw_first() -> None:
+    async def main() -> None:
+        child = spawn(["/bin/sleep", "1000"])
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(child.wait)
+                await trio.testing.wait_all_tasks_blocked()
+                child.kill()
+                until(lambda: child.poll() is not None)  # without giving the other task its turn
+                child.close()
+
+    trio.run(main)
 
 
 def test_inherited_descriptors_keep_their_numbers_and_others_are_closed(tmp_path: Path) -> None:

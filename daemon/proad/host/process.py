@@ -139,12 +139,24 @@ class Child:
         self.pid = pid
         self.pidfd = os.pidfd_open(pid)  # safe: only this object reaps the pid
         self.returncode: int | None = None
+        self._watched: trio.Event | None = None
 
     async def wait(self) -> int:
         """Return the exit code, or minus the signal that killed it."""
         while self.returncode is None:
-            await wait_pidfd(self.pidfd)
-            self._reap()
+            if self._watched is not None:  # only one task can wait for a descriptor
+                await self._watched.wait()
+                continue
+            self._watched = trio.Event()
+            try:
+                await wait_pidfd(self.pidfd)
+                self._reap()
+            except trio.ClosedResourceError:
+                if self.returncode is None:
+                    raise
+            finally:
+                self._watched.set()
+                self._watched = None
         return self.returncode
 
     def poll(self) -> int | None:
@@ -170,6 +182,8 @@ class Child:
 
     def close(self) -> None:
         if self.pidfd >= 0:
+            if self._watched is not None:
+                trio.lowlevel.notify_closing(self.pidfd)
             os.close(self.pidfd)
             self.pidfd = -1
 
