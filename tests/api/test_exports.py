@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import signal
 import socket
 import tarfile
 import time
@@ -153,14 +155,14 @@ def test_a_client_that_leaves_ends_the_export(api: Api, daemon: Daemon, image: s
     assert told(api, since) == []
 
 
-def helpers(daemon: Daemon) -> list[str]:
-    """Helper processes of the daemon that read containers' files."""
+def helpers(daemon: Daemon, module: str = "snapshothelper") -> list[int]:
+    """Pids of the daemon's helper processes of a kind."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
             text = path.read_bytes().decode(errors="replace")
-            if "snapshothelper" in text and str(daemon.data_root) in text:
-                found.append(str(path))
+            if f"proad.host.{module}" in text and str(daemon.data_root) in text:
+                found.append(int(path.parent.name))
     return found
 
 
@@ -287,6 +289,28 @@ def test_a_failed_commit_leaves_it_running(api: Api, daemon: Daemon, image: str,
     answer = api("POST", "/commit", container=made, pause=pause).expect(400)
     assert "deeper than" in answer.message
     assert steps.status(api, made) == "running"
+
+
+def test_triggers_of_a_build_are_not_handed_down(api: Api, image: str) -> None:
+    first = commit(api, steps.create(api, image), repo="first", changes="ONBUILD RUN x")
+    assert first["Config"]["OnBuild"] == ["RUN x"]
+    assert not commit(api, steps.create(api, "first"))["Config"]["OnBuild"]
+
+
+@pytest.mark.parametrize("module", ["snapshothelper", "unpack"])
+def test_a_helper_that_is_killed(api: Api, daemon: Daemon, image: str, module: str) -> None:
+    """The commit fails and says so, nothing stays of it, and the container goes on."""
+    script = "dd if=/dev/urandom of=/big bs=1M count=64 2>/dev/null; echo done; sleep 1000"
+    made = steps.start(api, image, "sh", "-c", script)
+    steps.until(lambda: b"done" in api("GET", f"/containers/{made}/logs", stdout=True).body)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(api, "POST", "/commit", container=made)
+        steps.until(lambda: helpers(daemon, module))
+        for pid in helpers(daemon, module):
+            os.kill(pid, signal.SIGKILL)
+        assert "the helper ended early" in answer.result().expect(500).message
+    assert steps.status(api, made) == "running"
+    assert len(list((daemon.data_root / "layers").iterdir())) == 1
 
 
 BAD_COMMITS = [

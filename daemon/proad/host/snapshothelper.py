@@ -31,6 +31,7 @@ from proad.host.treewalk import walk
 from proad.host.uppertree import UpperTree, Written
 
 BUFFER_BYTES = 1 << 20
+MAX_PIECES = 4096
 MEMORY_LIMIT_BYTES = 2 << 30
 DESCRIPTORS = 1024
 GZIP_LEVEL = 1
@@ -45,19 +46,21 @@ class Output:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._pending = bytearray()
+        self._pending: list[bytes] = []
+        self._size = 0
 
     def write(self, data: bytes) -> None:
-        self._pending += data
-        if len(self._pending) >= BUFFER_BYTES:
+        self._pending.append(data)
+        self._size += len(data)
+        if self._size >= BUFFER_BYTES or len(self._pending) >= MAX_PIECES:
             self.finish()
 
     def finish(self) -> None:
-        view = memoryview(self._pending)
+        view = memoryview(b"".join(self._pending))
+        self._pending.clear()
+        self._size = 0
         while view:
             view = view[os.write(self._descriptor, view) :]
-        view.release()
-        self._pending.clear()
 
 
 class Compressed:

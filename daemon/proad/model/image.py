@@ -99,7 +99,7 @@ def merge_config(image: ImageConfig, asked: ContainerConfig) -> ContainerConfig:
 
     Maps and the environment are united, the request winning; an entrypoint in the request, even an empty one,
     makes the image's command void, and ``[""]`` stands for none at all; ``Test: ["NONE"]`` of a health
-    check stays as it is.
+    check stays as it is. What an image asks of builds (``on_build``) is no container's.
     """
     entrypoint, cmd, args_escaped = asked.entrypoint, asked.cmd, asked.args_escaped
     if not entrypoint:
@@ -120,7 +120,6 @@ def merge_config(image: ImageConfig, asked: ContainerConfig) -> ContainerConfig:
         working_dir=asked.working_dir or image.working_dir,
         volumes={**image.volumes, **asked.volumes},
         stop_signal=asked.stop_signal or image.stop_signal,
-        on_build=asked.on_build if asked.on_build is not None else image.on_build,
         shell=asked.shell if asked.shell is not None else image.shell,
     )
 
