@@ -40,6 +40,7 @@ from proad.host.apparmor import AppArmor
 from proad.host.archive import Unpacker
 from proad.host.blobs import BlobStore
 from proad.host.cgroup import Cgroups, detect_layout
+from proad.host.cgrouplimits import LimitFiles
 from proad.host.cgroupstats import CgroupStats
 from proad.host.conmon import Conmon
 from proad.host.firewall import Firewall
@@ -181,7 +182,7 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     )
     supervisor.start_again = starter.start_again
     control = Control(store, locks, waiters, cgroups, streams, starter, health)
-    limits = Limits(config, store, facts)
+    limits = Limits(config, store, facts, LimitFiles(layout))
     recovery = Recovery(
         config, store, locks, resources, disposer, supervisor, starter, control, limits, streams, execs,
         conmon, cgroups, overlay, networks, images, volumes, mounting, nursery,

@@ -355,7 +355,7 @@ def _cpu(host_config: HostConfig) -> Json:
     for name, value in (
         ("shares", host_config.cpu_shares),
         ("period", host_config.cpu_period),
-        ("quota", host_config.cpu_quota),
+        ("quota", max(host_config.cpu_quota, 0)),  # negative: none, which a new cgroup has
         ("cpus", host_config.cpuset_cpus),
         ("mems", host_config.cpuset_mems),
     ):
