@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 PIPE_BYTES = 1 << 20
+READ_BYTES = 1 << 17
+"""What a unix socket takes at once, so that nothing is copied into a buffer to wait there."""
 
 
 async def pour(
@@ -48,7 +50,7 @@ async def pour(
 
 async def _read(pipe: io.FileIO) -> bytes:
     """What the pipe holds; nothing at its end."""
-    while (data := pipe.read(PIPE_BYTES)) is None:
+    while (data := pipe.read(READ_BYTES)) is None:
         await _readable(pipe.fileno())
     return data
 

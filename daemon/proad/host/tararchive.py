@@ -43,23 +43,17 @@ class Archive:
         kind = _KINDS.get(stat.S_IFMT(status.st_mode), "")
         if not kind:
             return
-        entry = _entry(node.path, kind, status)
         identity = status.st_dev, status.st_ino
         is_linked = kind != "directory" and status.st_nlink > 1
         if is_linked and identity in self._linked:
-            entry.kind, entry.link, entry.size = "link", self._linked[identity], 0
-            entry.major = entry.minor = 0
+            self._add(_entry(node.path, "link", status, self._linked[identity]))
+        elif kind == "file":
+            if self._add_file(node) and is_linked:
+                self._linked[identity] = node.path
+        elif entry := self._described(node, kind):
             self._add(entry)
-            return
-        if kind == "file":
-            if not self._add_file(node, entry):
-                return
-        elif not self._describe(node, entry):
-            return
-        else:
-            self._add(entry)
-        if is_linked:
-            self._linked[identity] = node.path
+            if is_linked:
+                self._linked[identity] = node.path
 
     def add_empty(self, path: str) -> None:
         """Write an empty file of root's, of no certain time."""
@@ -72,27 +66,28 @@ class Archive:
         self._write(header(entry))
         self.entries += 1
 
-    def _describe(self, node: Node, entry: Entry) -> bool:
-        """Complete the entry of what has no content; whether it is still there."""
+    def _described(self, node: Node, kind: str) -> Entry | None:
+        """The entry of what has no content; None if it is not there any more."""
+        entry = _entry(node.path, kind, node.status)
         try:
-            if entry.kind == "symlink":
+            if kind == "symlink":
                 entry.link = os.readlink(node.name, dir_fd=node.parent)
-            elif entry.kind == "directory":
+            elif kind == "directory":
                 entry.xattrs = read_xattrs(node.directory, node.path)
         except FileNotFoundError:
-            return False
-        return True
+            return None
+        return entry
 
-    def _add_file(self, node: Node, entry: Entry) -> bool:
-        """Write a file, as long as it is at this moment whatever is done to it meanwhile."""
+    def _add_file(self, node: Node) -> bool:
+        """Write a file, as long as it is at this moment whatever is done to it meanwhile; whether it is
+        there.
+        """
         descriptor = node.open()
         if descriptor is None:
             return False
         try:
             status = os.fstat(descriptor)
-            fresh = _entry(node.path, "file", status)
-            entry.mode, entry.uid, entry.gid = fresh.mode, fresh.uid, fresh.gid
-            entry.size, entry.mtime_ns = fresh.size, fresh.mtime_ns
+            entry = _entry(node.path, "file", status)
             entry.xattrs = read_xattrs(descriptor, node.path)
             entry.extents = _extents(descriptor, status)
             self._add(entry)
@@ -115,7 +110,7 @@ class Archive:
             offset += len(data)
 
 
-def _entry(path: str, kind: str, status: os.stat_result) -> Entry:
+def _entry(path: str, kind: str, status: os.stat_result, link: str = "") -> Entry:
     is_device = kind in ("char", "block")
     return Entry(
         path,
@@ -125,6 +120,7 @@ def _entry(path: str, kind: str, status: os.stat_result) -> Entry:
         uid=status.st_uid,
         gid=status.st_gid,
         mtime_ns=status.st_mtime_ns,
+        link=link,
         major=os.major(status.st_rdev) if is_device else 0,
         minor=os.minor(status.st_rdev) if is_device else 0,
     )

@@ -14,6 +14,8 @@ from proad.host.layertree import MAX_DEPTH, MAX_NAME_BYTES, Refused, shown
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+MAX_PATH_BYTES = MAX_NAME_BYTES - 16
+"""The jail's own directory stands before it."""
 _CHANGED_MEANWHILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ESTALE})
 
 
@@ -83,7 +85,8 @@ def walk(top: str) -> Iterator[Node]:
 
 def _look(parent: int, path: str, name: str) -> Node | None:
     node_path = f"{path}/{name}" if path else name
-    if len(os.fsencode(node_path)) >= MAX_NAME_BYTES - 16:  # the jail's own directory stands before it
+    # A character has at most four bytes; few paths are so long that they must be counted.
+    if len(node_path) * 4 >= MAX_PATH_BYTES and len(os.fsencode(node_path)) >= MAX_PATH_BYTES:
         raise Refused(f'"{shown(node_path)}" is a path that is too long')
     try:
         status = os.lstat(name, dir_fd=parent)
