@@ -14,7 +14,7 @@ from proad.engine.lookup import find_container, find_link
 from proad.engine.resources import RunResources
 from proad.host.overlay import Overlay
 from proad.model import errors
-from proad.model.container import Container, Status
+from proad.model.container import Container, Run, Status
 from proad.store.db import Store
 
 PRUNABLE = (Status.CREATED, Status.EXITED, Status.DEAD)
@@ -58,19 +58,28 @@ class Remover:
             errors.System: something of it could not be removed; it stays, ``dead``.
         """
         container = find_container(self._store, ref)
-        if force and container.status.has_process:
-            try:
-                await self._control.kill(container.id, "KILL")
-            except errors.Conflict:
-                log.debug("the container to be removed ended by itself", container=container.id)
-        async with self._locks.of(container.id):
-            current = self._store.containers.get(container.id)
-            if current is None:
-                if force:
-                    return  # auto-remove was faster
-                raise errors.NotFound(f"No such container: {ref}")
-            _refuse_removal(current, force=force)
-            await self._disposer.dispose_locked(current, volumes=volumes)
+        while True:
+            killed = container.run if force and container.status.has_process else None
+            if killed is not None:
+                await self._kill(container)
+            async with self._locks.of(container.id):
+                current = self._store.containers.get(container.id)
+                if current is None:
+                    if force:
+                        return  # auto-remove was faster
+                    raise errors.NotFound(f"No such container: {ref}")
+                if force and _runs_anew(current, killed):
+                    container = current  # it was between two runs, and its restart had the lock first
+                    continue
+                _refuse_removal(current, force=force)
+                await self._disposer.dispose_locked(current, volumes=volumes)
+                return
+
+    async def _kill(self, container: Container) -> None:
+        try:
+            await self._control.kill(container.id, "KILL")
+        except errors.Conflict:
+            log.debug("the container to be removed ended by itself", container=container.id)
 
     async def remove_link(self, path: str) -> None:
         """Remove the link called ``holder/alias``, and nothing of the container that it leads to.
@@ -118,6 +127,11 @@ class Remover:
         with self._store.transaction(durable=False) as tx:
             tx.emit("container", "prune", "", {"reclaimed": str(freed_bytes)})
         return PruneReport(deleted, freed_bytes)
+
+
+def _runs_anew(container: Container, killed: Run | None) -> bool:
+    run = container.run
+    return container.status.has_process and run is not None and (killed is None or run.id != killed.id)
 
 
 def _refuse_removal(container: Container, *, force: bool) -> None:
