@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from proad.api import params
-from proad.api.attachments import Attachment, Hub, Wanted
+from proad.api.attachhub import Hub
+from proad.api.attachments import Attachment, Wanted
 from proad.api.clients import Client, HijackedClient, WebSocketClient
 from proad.api.hijack import Hijacked, hijackable, take_over
 from proad.api.logtail import read_log
@@ -154,6 +155,7 @@ class Session:
         return Hub(
             takes_input=container.config.open_stdin,
             stdin_once=container.config.stdin_once and not container.config.tty,
+            surroundings=_Surroundings(streams, container.id),
             on_idle=lambda hub: streams.forget(container.id, hub),
         )
 
@@ -185,6 +187,20 @@ class Session:
                     return
                 self.attachment.send(block)
                 await client.writable.wait()
+
+
+@dataclass(frozen=True)
+class _Surroundings:
+    """What a container's hub must know of it. (``attachhub.Surroundings``)"""
+
+    streams: Streams
+    container_id: str
+
+    def others_read(self) -> bool:
+        return self.streams.is_followed(self.container_id)
+
+    def has_ended(self) -> bool:
+        return self.streams.is_ending(self.container_id)
 
 
 class _FromLog(Attachment):

@@ -30,6 +30,7 @@ from proad.engine.logs import LogReader, Logs
 from proad.engine.lookup import event_attributes, find_container
 from proad.host.conmon import Monitored
 from proad.host.ctlfifo import write_control
+from proad.host.process import ProcessId
 from proad.model import errors
 from proad.model.container import Container, Status
 from proad.model.loglines import Shape
@@ -153,6 +154,16 @@ class Streams:
         watchers = self._watchers.setdefault(container_id, set())
         watchers.add(callback)
         return lambda: watchers.discard(callback)
+
+    def is_followed(self, container_id: str) -> bool:
+        """Whether somebody follows the log of the run that is on."""
+        return bool(self._watchers.get(container_id))
+
+    def is_ending(self, container_id: str) -> bool:
+        """Whether the first process has ended or is about to, though the run's end is not on record."""
+        container = self._store.containers.get(container_id)
+        run = container.run if container is not None else None
+        return run is None or ProcessId(run.pid, run.pid_start).is_ending()
 
     def tell(self, container: Container, action: str) -> None:
         """Event ``attach`` or ``detach``."""
