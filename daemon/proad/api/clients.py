@@ -57,6 +57,7 @@ class HijackedClient(Client):
         self.writable.set()
         self._transport: asyncio.Transport | None = None
         self._finishing = False
+        self._client_has_ended = False
 
     # asyncio.Protocol
 
@@ -70,6 +71,7 @@ class HijackedClient(Client):
 
     def eof_received(self) -> bool:
         assert self._transport is not None
+        self._client_has_ended = True
         if _has_hung_up(self._transport):
             self._transport.abort()
         else:
@@ -110,13 +112,17 @@ class HijackedClient(Client):
             asyncio.get_running_loop().create_task(self._finish())
 
     async def _finish(self) -> None:
-        """End our side; a client that has read its last byte then ends its own, and none is cut short."""
+        """End our side; a client that has read its last byte then ends its own, and none is cut short.
+
+        One that has ended its own before can tell us no more.
+        """
         if self._transport is not None and not self._transport.is_closing():
             if self._transport.can_write_eof():
                 self._transport.write_eof()
             self.set_reading(True)
             await self.writable.wait()
-            await asyncio.wait([self.closed], timeout=LINGER_S)
+            if not self._client_has_ended:
+                await asyncio.wait([self.closed], timeout=LINGER_S)
         _settle(self.ended)
 
 

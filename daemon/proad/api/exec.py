@@ -27,7 +27,8 @@ def routes() -> list[web.RouteDef]:
 async def post_create(request: web.Request) -> web.StreamResponse:
     params.require_json(request.headers.get("Content-Type", ""), request.can_read_body)
     config = parse_exec_create(await read_body(request), request[VERSION])
-    exec_id = roles_of(request).execs.create(request.match_info["name"], config)
+    create = roles_of(request).execs.create
+    exec_id = await call(request, create, request.match_info["name"], config)
     return json_response({"Id": exec_id}, 201)
 
 

@@ -90,8 +90,10 @@ class Execs:
 
     # --- for the API ----------------------------------------------------------------------------------------
 
-    def create(self, ref: str, config: ExecConfig) -> str:
+    async def create(self, ref: str, config: ExecConfig) -> str:
         """Have an exec that can be started; returns its id. Event ``exec_create``.
+
+        The start follows at once as a rule: what the kernel will then wait for begins here.
 
         Raises:
             errors.NotFound, errors.InvalidParameter: as for every reference; the user is not known in there.
@@ -99,6 +101,7 @@ class Execs:
         """
         container = find_container(self._store, ref)
         self._refuse_inactive(container)
+        self._nursery.start_soon(self._cgroups.prepay_migration)
         if config.user:
             try:
                 self._find_user(container, config)
@@ -145,6 +148,7 @@ class Execs:
             errors.System: it could not even be tried.
         """
         entry = self.find_startable(exec_id)
+        self._nursery.start_soon(self._cgroups.prepay_migration)
         await self._start(entry, console_size or entry.config.console_size, live)
 
     async def resize(self, exec_id: str, height: int, width: int) -> None:
