@@ -39,6 +39,7 @@ def plan(scale: float) -> list[tuple[str, int, Experiment]]:
         ("idle memory", 1, experiments.idle_memory_row),
         ("start, create, kill", some(5), lambda engine: experiments.start_rows(engine, 4)),
         ("exec", some(4), lambda engine: experiments.exec_row(engine, 10)),
+        ("terminal echo", some(2), lambda engine: experiments.echo_row(engine, 50)),
         ("whole cycle", some(4), lambda engine: experiments.cycle_row(engine, 5)),
         ("16 clients", some(2), lambda engine: experiments.crowd_row(engine, some(6))),
         ("list", 1, lambda engine: experiments.list_row(engine, some(30))),

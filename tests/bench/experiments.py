@@ -21,6 +21,8 @@ from tests.bench.processes import engine_processes, pss_bytes
 Samples = dict[str, list[float]]
 ROOT = Path(__file__).resolve().parents[2]
 MEGABYTE = 1_000_000
+TYPING_PAUSE_S = 0.02
+"""Between two keys, so that each is typed at an engine that waits."""
 
 
 def milliseconds(action: Callable[[], Any]) -> float:
@@ -113,6 +115,30 @@ def exec_row(engine: Engine, rounds: int) -> Samples:
             samples.append((at - began) * 1000)
         remove(client, container_id)
     return {"exec": samples}
+
+
+def echo_row(engine: Engine, rounds: int) -> Samples:
+    """From a key typed at an attached terminal to its echo."""
+    with connected(engine.socket) as client:
+        body = {"Image": IMAGE, "Cmd": ["cat"], "Tty": True, "OpenStdin": True}
+        container_id = client.call(
+            "POST", "/containers/create", {**body, "HostConfig": {"NetworkMode": "none"}}
+        )["Id"]
+        with client.hijacked(f"/containers/{container_id}/attach?stream=1&stdin=1&stdout=1") as terminal:
+            client.call("POST", f"/containers/{container_id}/start")
+
+            def type_a_key() -> None:
+                terminal.sendall(b"x")
+                if terminal.recv(1) != b"x":
+                    raise RuntimeError(f"{engine.name} echoed something else")
+
+            type_a_key()
+            samples = []
+            for _ in range(rounds):
+                time.sleep(TYPING_PAUSE_S)
+                samples.append(milliseconds(type_a_key))
+        remove(client, container_id)
+    return {"echo": samples}
 
 
 def list_row(engine: Engine, rounds: int, containers: int = 200) -> Samples:

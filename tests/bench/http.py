@@ -85,12 +85,7 @@ class Client:
 
         The connection is used up; the time is of ``time.perf_counter``.
         """
-        payload = json.dumps(body).encode()
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.connect(self.path)
-            head = f"POST {path} HTTP/1.1\r\nHost: engine\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
-            head += f"Content-Type: application/json\r\nContent-Length: {len(payload)}\r\n\r\n"
-            connection.sendall(head.encode() + payload)
+        with self._upgrading(path, json.dumps(body).encode()) as connection:
             received = b""
             while not received.partition(b"\r\n\r\n")[2]:
                 data = connection.recv(RECEIVE_BYTES)
@@ -103,6 +98,29 @@ class Client:
             while connection.recv(RECEIVE_BYTES):
                 pass
         return at
+
+    @contextmanager
+    def hijacked(self, path: str) -> Iterator[socket.socket]:
+        """POST a request that turns a connection of its own into a stream; yields that stream."""
+        with self._upgrading(path, b"") as connection:
+            received = b""
+            while not received.endswith(b"\r\n\r\n"):
+                byte = connection.recv(1)
+                if not byte:
+                    raise ConnectionError(f"POST {path}: closed: {received!r}")
+                received += byte
+            if not received.startswith(b"HTTP/1.1 101"):
+                raise Refused(f"POST {path}: {received.decode(errors='replace')}")
+            yield connection
+
+    @contextmanager
+    def _upgrading(self, path: str, payload: bytes) -> Iterator[socket.socket]:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.connect(self.path)
+            head = f"POST {path} HTTP/1.1\r\nHost: engine\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
+            head += f"Content-Type: application/json\r\nContent-Length: {len(payload)}\r\n\r\n"
+            connection.sendall(head.encode() + payload)
+            yield connection
 
     def _send(self, method: str, path: str, body: Any, raw: bytes | None) -> tuple[int, dict[str, str]]:
         if self._socket is None:

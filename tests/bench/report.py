@@ -35,6 +35,7 @@ ROWS = (
     Row("create", "create, ms", 3, digits=2),
     Row("kill_wait", "kill + wait, ms", 12),
     Row("exec", "exec, request to first output, ms", 15),
+    Row("echo", "echo of a key at an attached terminal, ms", 5, digits=2),
     Row("cycle", "create+start+wait+remove of `true`, ms", 35),
     Row("crowd", "the same, 16 clients at once, per second", 40, higher=True),
     Row("list", "list of 200 containers, ms", 4, digits=2),
