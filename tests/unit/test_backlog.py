@@ -7,6 +7,7 @@ import pytest
 
 from proad.api import backlog
 from proad.api.backlog import Backlog
+from tests.api import steps
 
 
 def test_order_is_kept_across_memory_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +44,7 @@ def test_files_are_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert queue.is_full
     for _ in range(40):
         queue.take(1000)
-    assert len(os.listdir("/proc/self/fd")) == before + 10
+    steps.until(lambda: len(os.listdir("/proc/self/fd")) == before + 10)
     assert not queue.is_full
     queue.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    steps.until(lambda: len(os.listdir("/proc/self/fd")) == before)
