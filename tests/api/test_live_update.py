@@ -85,7 +85,7 @@ def test_memory_and_swap(api: Api, container: str) -> None:
 
 
 def test_memory_that_is_reserved(api: Api, container: str) -> None:
-    update(api, container, Memory=64 * MB, MemoryReservation=32 * MB)
+    update(api, container, Memory=64 * MB, MemorySwap=64 * MB, MemoryReservation=32 * MB)
     assert kernels(api, container, "MemoryReservation") == str(32 * MB)
 
 
@@ -139,11 +139,20 @@ def test_what_the_kernel_refuses_leaves_everything_as_it_was(api: Api, image: st
     """The first limit fits, the second is more than the hierarchy allows."""
     made = steps.start(api, image, HostConfig={"NetworkMode": "none", "CpuShares": 700})
     before = {name: kernels(api, made, name) for name in ("Memory", "CpuShares", "CpuQuota", "PidsLimit")}
-    body = {"Memory": 64 * MB, "CpuShares": 300, "CpuPeriod": 1000, "CpuQuota": (1 << 62), "PidsLimit": 9}
+    body = {"Memory": 64 * MB, "MemorySwap": 64 * MB, "CpuShares": 300, "PidsLimit": 9}
+    body |= {"CpuPeriod": 1000, "CpuQuota": 1 << 62}
     api("POST", f"/containers/{made}/update", json_body=body).expect(500)
     after = {name: kernels(api, made, name) for name in before}
     assert after == before
     assert steps.inspect(api, made)["HostConfig"]["Memory"] == 0
+
+
+def test_what_contradicts_the_limits_there_are_is_refused(api: Api, container: str) -> None:
+    answer = api("POST", f"/containers/{container}/update", json_body={"Memory": 64 * MB}).expect(409)
+    assert answer.json["message"] == (
+        f"Cannot update container {container}: Memory limit should be smaller than already set memoryswap "
+        "limit, update the memoryswap at the same time"
+    )
 
 
 def test_limits_reach_what_is_frozen_and_last_through_a_restart(api: Api, container: str) -> None:

@@ -249,6 +249,21 @@ def test_update_of_swap_alone_stands_on_the_memory_limit_already_there() -> None
 @pytest.mark.parametrize(
     ("present", "asked", "text"),
     [
+        ({}, {"restart_policy": RestartPolicy(name="frob")}, "unknown policy 'frob'"),
+        ({}, {"memory": 5}, "Minimum memory limit allowed is 6MB"),
+        ({}, {"devices": (DeviceMapping(path_on_host="/dev/x"),)}, "Devices cannot be changed"),
+        ({}, {"ulimits": (Ulimit(name="nofile"),)}, "Ulimits cannot be changed"),
+    ],
+)
+def test_updates_that_are_refused(present: dict[str, Any], asked: dict[str, Any], text: str) -> None:
+    with pytest.raises(errors.InvalidParameter) as caught:
+        merge_update(changed(PRESENT, **present), UpdateRequest(**asked), V2)
+    assert text in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("present", "asked", "text"),
+    [
         ({}, {"memory": 4 * MEMORY}, "update the memoryswap at the same time"),
         (
             {"nano_cpus": 10**9},
@@ -260,22 +275,27 @@ def test_update_of_swap_alone_stands_on_the_memory_limit_already_there() -> None
             {"cpu_period": 5000},
             "CPU Period cannot be updated as NanoCPUs has already been set",
         ),
-        ({"cpu_quota": 5000}, {"nano_cpus": 10**9}, "Nano CPUs cannot be updated as CPU Period/Quota"),
-        ({}, {"restart_policy": RestartPolicy(name="frob")}, "unknown policy 'frob'"),
+        ({"cpu_quota": 5000}, {"nano_cpus": 10**9}, "Nano CPUs cannot be updated as CPU Quota has already"),
+        ({"cpu_period": 5000}, {"nano_cpus": 10**9}, "Nano CPUs cannot be updated as CPU Period has already"),
+        ({"memory_swap": -1}, {"memory": MEMORY}, "update the memoryswap at the same time"),
         (
             {"auto_remove": True},
             {"restart_policy": RestartPolicy(name="always")},
             "because AutoRemove is enabled",
         ),
-        ({}, {"memory": 5}, "Minimum memory limit allowed is 6MB"),
-        ({}, {"devices": (DeviceMapping(path_on_host="/dev/x"),)}, "Devices cannot be changed"),
-        ({}, {"ulimits": (Ulimit(name="nofile"),)}, "Ulimits cannot be changed"),
     ],
 )
-def test_updates_that_are_refused(present: dict[str, Any], asked: dict[str, Any], text: str) -> None:
-    with pytest.raises(errors.InvalidParameter) as caught:
+def test_updates_that_contradict_what_is_there(
+    present: dict[str, Any], asked: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(errors.Conflict) as caught:
         merge_update(changed(PRESENT, **present), UpdateRequest(**asked), V2)
     assert text in caught.value.message
+
+
+def test_no_quota_goes_with_a_number_of_cpus() -> None:
+    present = changed(PRESENT, nano_cpus=10**9)
+    assert merge_update(present, UpdateRequest(cpu_quota=-1), V2)[0].nano_cpus == 10**9
 
 
 def test_a_limit_that_the_host_discards_keeps_what_was_there() -> None:

@@ -187,8 +187,8 @@ class Containers:
         """Change limits and restart policy, of a running one at once; returns warnings. Event ``update``.
 
         Raises:
-            errors.InvalidParameter: limits that contradict each other or what the container has.
-            errors.Conflict: it is being removed.
+            errors.InvalidParameter: limits that make no sense.
+            errors.Conflict: they contradict what the container has, or it is being removed.
             errors.System: the kernel refused a limit; nothing is changed then.
         """
         container = find_container(self._store, ref)
@@ -199,10 +199,8 @@ class Containers:
             facts = self._facts.read(container.host_config)
             try:
                 merged, warnings = merge_update(container.host_config, request, facts)
-            except errors.InvalidParameter as error:
-                raise errors.InvalidParameter(
-                    f"Cannot update container {container.id}: {error.message}"
-                ) from error
+            except (errors.InvalidParameter, errors.Conflict) as error:
+                raise type(error)(f"Cannot update container {container.id}: {error.message}") from error
             if container.status.has_process:
                 await self._limits.change(container, merged)
             current = self._store.containers[container.id]

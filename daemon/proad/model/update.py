@@ -22,9 +22,8 @@ def merge_update(
     """The container's configuration with what the request sets, and warnings for what the host cannot do.
 
     Raises:
-        errors.InvalidParameter: a value that makes no sense, alone or with what is there already, or a
-        field that
-            cannot be changed.
+        errors.InvalidParameter: a value that makes no sense, or a field that cannot be changed.
+        errors.Conflict: one that does not go with what is there already.
     """
     nothing = asdict(UpdateRequest())
     asked = {name: value for name, value in asdict(request).items() if value != nothing[name]}
@@ -42,26 +41,31 @@ def merge_update(
     if policy is not None:
         check_restart_policy(policy)
         if host_config.auto_remove and policy.name not in ("", "no"):
-            raise errors.InvalidParameter(
+            raise errors.Conflict(
                 "Restart policy cannot be updated because AutoRemove is enabled for the container"
             )
     return replace(host_config, **kept), warnings
 
 
 def _check_with_present(present: HostConfig, asked: dict[str, object]) -> None:
-    if "nano_cpus" in asked and (present.cpu_period or present.cpu_quota):
-        raise errors.InvalidParameter(
-            "Conflicting options: Nano CPUs cannot be updated as CPU Period/Quota has already been set"
-        )
-    if present.nano_cpus:
-        for name, words in (("cpu_period", "CPU Period"), ("cpu_quota", "CPU Quota")):
-            if name in asked:
-                raise errors.InvalidParameter(
-                    f"Conflicting options: {words} cannot be updated as NanoCPUs has already been set"
-                )
+    """In Docker's words and with its conditions (moby, ``container/container_unix.go``)."""
+
+    def is_set(name: str) -> bool:
+        value = asked.get(name)
+        return isinstance(value, int) and value > 0
+
+    for name, words in (("cpu_period", "CPU Period"), ("cpu_quota", "CPU Quota")):
+        if is_set("nano_cpus") and getattr(present, name) > 0:
+            raise errors.Conflict(
+                f"Conflicting options: Nano CPUs cannot be updated as {words} has already been set"
+            )
+        if is_set(name) and present.nano_cpus > 0:
+            raise errors.Conflict(
+                f"Conflicting options: {words} cannot be updated as NanoCPUs has already been set"
+            )
     memory = asked.get("memory")
-    if memory and "memory_swap" not in asked and 0 < present.memory_swap < int(str(memory)):
-        raise errors.InvalidParameter(
+    if isinstance(memory, int) and memory > present.memory_swap and "memory_swap" not in asked:
+        raise errors.Conflict(
             "Memory limit should be smaller than already set memoryswap limit, "
             "update the memoryswap at the same time"
         )
