@@ -79,6 +79,8 @@ first_boot() {
     ok "unpause" proa unpause web
     ok "out of memory" is "$(proa run --name hog -m 32m --memory-swap 32m busybox tail /dev/zero >/dev/null 2>&1; echo $?)" 137
     ok "and it is told why" is "$(field hog .State.OOMKilled)" true
+    ok "an event told of it" grep -q ' oom ' \
+        <(docker events --since 10m --until "$(date +%s.%N)" --filter container=hog --filter event=oom)
     ok "AppArmor confines" grep -q '(enforce)' "/proc/$pid/attr/current"
     ok "a container's oom score is not the daemon's" file_is "/proc/$pid/oom_score_adj" 0
 
