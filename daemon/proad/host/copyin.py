@@ -49,13 +49,24 @@ def extract(task: dict[str, Any], channel: Channel, stream: int) -> dict[str, An
     """
     upload = _upload(task, channel, stream)
     try:
-        archive = TarReader(_plain(upload if upload is not None else stream))
+        entries = _extract(task, upload if upload is not None else stream)
+    except (Refusal, OSError):
+        if upload is not None:
+            upload.drain()
+        raise
+    if upload is not None:
+        upload.drain()
+    return {"entries": entries}
+
+
+def _extract(task: dict[str, Any], source: Upload | int) -> int:
+    try:
+        archive = TarReader(_plain(source))
         containerview.enter(task["view"], CAPABILITIES)
         directory = _enter_directory(task["path"])
         _check_writable(directory, task)
         owner = tuple(task["owner"]) if task["owner"] is not None else None
-        copy = _Copy(directory, replaces=task["replace"], owner=owner)
-        return {"entries": copy.write(archive)}
+        return _Copy(directory, replaces=task["replace"], owner=owner).write(archive)
     except (Refusal, MemoryError):
         raise
     except OSError as error:
@@ -68,9 +79,6 @@ def extract(task: dict[str, Any], channel: Channel, stream: int) -> dict[str, An
         raise _broken(str(error) or "unexpected EOF") from error
     except Exception as error:  # decompressors have error types of their own
         raise _broken(f"{type(error).__name__}: {error}") from error
-    finally:
-        if upload is not None:
-            upload.drain()
 
 
 def _plain(source: Upload | int) -> Readable:
@@ -90,7 +98,9 @@ def _upload(task: dict[str, Any], channel: Channel, stream: int) -> Upload | Non
         return None
     early = b""
     while len(early) < task["upload"]["early"]:
-        early += channel.hear()
+        if not (more := channel.hear()):
+            raise Refusal("unread", "the daemon has gone")
+        early += more
     return Upload(stream, early, length=task["upload"]["length"])
 
 

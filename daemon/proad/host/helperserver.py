@@ -111,6 +111,8 @@ def _answer(channel: Channel, task: dict[str, Any], stream: int) -> int:
         channel.tell({"error": _described(error), "kind": "invalid" if error.errno in _INVALID else "system"})
     except MemoryError:
         channel.tell({"error": "more memory is needed than may be taken", "kind": "invalid"})
+    except Exception as error:  # noqa: BLE001  a defect; a traceback would have to be read from within the jail
+        channel.tell({"error": f"{type(error).__name__}: {error}", "kind": "system"})
     else:
         return 0
     return 1

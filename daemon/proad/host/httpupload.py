@@ -40,6 +40,8 @@ class Upload(io.RawIOBase):
         self._left = length or 0
         self._ended = length == 0
         self._is_first = True
+        self._end_s: float | None = None
+        """When it is no longer waited for what is to come."""
 
     def readable(self) -> bool:
         return True
@@ -82,11 +84,10 @@ class Upload(io.RawIOBase):
 
     def drain(self) -> None:
         """Take what is left of the body, within reason: a client that still sends may not hear an answer."""
-        end_s, taken = time.monotonic() + _DRAIN_S, 0
+        self._end_s = time.monotonic() + _DRAIN_S
+        taken = 0
         try:
-            while (
-                taken < _DRAIN_BYTES and time.monotonic() < end_s and (piece := self.read_some(BUFFER_BYTES))
-            ):
+            while taken < _DRAIN_BYTES and (piece := self.read_some(BUFFER_BYTES)):
                 taken += len(piece)
         except (BrokenOff, OSError):
             return
@@ -122,7 +123,10 @@ class Upload(io.RawIOBase):
             try:
                 count = self._socket.recv_into(self._buffer)
             except BlockingIOError:
-                self._poll.poll()
+                left_s = None if self._end_s is None else self._end_s - time.monotonic()
+                if left_s is not None and left_s <= 0:
+                    raise BrokenOff("the client takes its time") from None
+                self._poll.poll(None if left_s is None else left_s * 1000)
                 continue
             except ConnectionResetError:
                 count = 0
