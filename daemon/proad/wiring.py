@@ -16,6 +16,7 @@ from proad.engine.control import Control
 from proad.engine.create import Creator
 from proad.engine.dispose import Disposer
 from proad.engine.exec import Execs
+from proad.engine.execlife import ExecLives
 from proad.engine.exports import Exports
 from proad.engine.health import HealthChecks
 from proad.engine.images import Images
@@ -140,12 +141,13 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     streams = Streams(config, store, Logs(config, nursery))
     resources = RunResources(config, store, overlay, mounting, networks, cgroups, nursery)
     disposer = Disposer(config, store, waiters, overlay, volumes, resources, streams)
-    execs = Execs(config, store, resources, overlay, cgroups, facts, nursery)
+    exec_lives = ExecLives(config, store, resources, overlay, cgroups, facts, nursery)
+    execs = Execs(store, exec_lives, cgroups, nursery)
     health = HealthChecks(store, locks, execs, nursery)
     ooms = OomEvents(store, cgroups, OomWatch(layout))
     nursery.start_soon(ooms.run)
     supervisor = Supervisor(
-        store, locks, waiters, resources, disposer, streams, execs, cgroups, health, ooms, nursery
+        store, locks, waiters, resources, disposer, streams, exec_lives, cgroups, health, ooms, nursery
     )
     init_path = config.init_path or next(
         filter(None, (shutil.which(p, path=SEARCH_PATH) for p in INIT_PROGRAMS)), ""
@@ -184,7 +186,7 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     control = Control(store, locks, waiters, cgroups, streams, starter, health)
     limits = Limits(config, store, facts, LimitFiles(layout))
     recovery = Recovery(
-        config, store, locks, resources, disposer, supervisor, starter, control, limits, streams, execs,
+        config, store, locks, resources, disposer, supervisor, starter, control, limits, streams, exec_lives,
         conmon, cgroups, overlay, networks, images, volumes, mounting, nursery,
     )  # fmt: skip
     stats = Stats(store, CgroupStats(layout), NetworkCounters())

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from proad.config import Config
 from proad.engine.control import Control
 from proad.engine.dispose import Disposer
-from proad.engine.exec import Execs
+from proad.engine.execlife import ExecLives
 from proad.engine.images import Images
 from proad.engine.limits import Limits
 from proad.engine.locks import Locks
@@ -69,7 +69,7 @@ class Recovery:
         control: Control,
         limits: Limits,
         streams: Streams,
-        execs: Execs,
+        execs: ExecLives,
         conmon: Conmon,
         cgroups: Cgroups,
         overlay: Overlay,

@@ -16,7 +16,7 @@ import trio
 from msgspec.structs import replace
 
 from proad.engine.dispose import Disposer
-from proad.engine.exec import Execs
+from proad.engine.execlife import ExecLives
 from proad.engine.health import HealthChecks
 from proad.engine.locks import Locks
 from proad.engine.lookup import event_attributes
@@ -64,7 +64,7 @@ class Supervisor:
         resources: RunResources,
         disposer: Disposer,
         streams: Streams,
-        execs: Execs,
+        execs: ExecLives,
         cgroups: Cgroups,
         health: HealthChecks,
         ooms: OomEvents,
