@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, cast
 
 from proa.errors import Lost
 from proa.http1 import percent
+from proa.pathstatus import PathArchive, PathStatus, path_status
 from proa.results import Created, Pruned
 from proa.streams import Demultiplexer, StreamName
-from proa.transport import Answer, Hijacked, Transport
+from proa.transport import Answer, Hijacked, Readable, Transport
 
 if TYPE_CHECKING:
     from proa.types import (
@@ -229,6 +230,33 @@ class Containers:
         Raises Lost where the archive breaks off.
         """
         return self._http.stream("GET", _path(ref, "export"))
+
+    def path_status(self, ref: str, path: str) -> PathStatus:
+        """What lies at a path in it, running or not; of a symlink, that itself. Raises NotFound."""
+        return path_status(self._http.head(_path(ref, "archive"), {"path": path}))
+
+    def get_archive(self, ref: str, path: str) -> PathArchive:
+        """What lies at a path in it, as a tar archive; iterate over it for chunks, and use `with`.
+
+        Raises NotFound, and Lost where the archive breaks off.
+        """
+        return PathArchive(self._http.stream("GET", _path(ref, "archive"), {"path": path}))
+
+    def put_archive(
+        self, ref: str, path: str, source: Readable, *, as_user: bool = False, replace: bool = True
+    ) -> None:
+        """Unpack a tar archive, compressed or not, into a directory in it.
+
+        `as_user` gives all of it to the container's user; without `replace` directories and what is none do
+        not take each other's place. Raises NotFound (no such directory), BadRequest.
+        """
+        query = {
+            "path": path,
+            "copyUIDGID": as_user or None,
+            "noOverwriteDirNonDir": None if replace else True,
+        }
+        with self._http.stream("PUT", _path(ref, "archive"), query, source):
+            pass
 
     def commit(
         self,

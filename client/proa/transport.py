@@ -42,6 +42,7 @@ class Answer:
     def __init__(self, connection: Connection, head: Head, method: str) -> None:
         self._connection = connection
         self._pieces = connection.body(head, method)
+        self.headers = head.headers
         self.media_type = head.headers.get("content-type", "")
 
     def __enter__(self) -> Answer:
@@ -108,9 +109,13 @@ class Transport:
         _raise_for(head, content)
         return json.loads(content) if content.strip() else None
 
-    def head(self, path: str) -> Mapping[str, str]:
-        """The headers (names in lower case) of an answer to HEAD on an unversioned path. Raises APIError."""
-        head, content = self._plain("HEAD", path, None, self.timeout_s)
+    def head(self, path: str, query: Query | None = None) -> Mapping[str, str]:
+        """The headers (names in lower case) of an answer to HEAD. Raises APIError, without any words.
+
+        Without a query the path is an unversioned one.
+        """
+        url = path if query is None else self._url(path, query)
+        head, content = self._plain("HEAD", url, None, self.timeout_s)
         _raise_for(head, content)
         return head.headers
 

@@ -54,6 +54,22 @@ def counted(file: BinaryIO, what: str) -> Iterator[Callable[[bytes], object]]:
         yield write
 
 
+@contextmanager
+def advancing(what: str, total: int | None, *, is_wanted: bool) -> Iterator[Callable[[int], object]]:
+    """What to call with each number of bytes that has gone through; shown on stderr if it is a terminal."""
+    is_short = total is not None and total < WORTH_SHOWING_BYTES
+    if not is_wanted or is_short or not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda count: progress.advance(task, count)
+
+
 def _size(file: BinaryIO) -> int | None:
     status = os.fstat(file.fileno())
     return status.st_size if stat.S_ISREG(status.st_mode) else None

@@ -25,6 +25,7 @@ COMMANDS: dict[str, Entry] = {
     "attach": Entry("attach", "attach", "Attach standard input, output and error to a running container"),
     "commit": Entry("exports", "commit", "Create a new image from a container's changes"),
     "completion": Entry("completion", "completion", "Print the completion script for a shell"),
+    "cp": Entry("cp", "cp", "Copy files/folders between a container and the local filesystem"),
     "create": Entry("run", "create", "Create a new container"),
     "diff": Entry("exports", "diff", "Inspect changes to files or directories on a container's filesystem"),
     "events": Entry("events", "events", "Get real time events from the daemon"),
@@ -53,7 +54,8 @@ COMMANDS: dict[str, Entry] = {
 }
 
 _OF_CONTAINERS = (
-    *("attach", "commit", "create", "diff", "exec", "export", "kill", "logs", "pause", "port", "rename"),
+    *("attach", "commit", "cp", "create", "diff", "exec", "export", "kill", "logs", "pause", "port"),
+    "rename",
     *("restart", "rm", "run", "start", "stats", "stop", "top", "unpause", "update", "wait"),
 )
 

@@ -1,0 +1,1 @@
+"""Sync, pure. The pieces of `proa cp`."""
