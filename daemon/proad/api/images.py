@@ -14,6 +14,7 @@ from proad.api.upload import feed
 from proad.engine.imagelisting import ImageQuery
 from proad.engine.images import Images
 from proad.model import errors, filters
+from proad.model.gojson import UNREADABLE
 from proad.model.image import Image
 from proad.model.imagearchive import Platform, parse_platform
 from proad.model.reference import parse_reference, parse_repository_tag
@@ -109,7 +110,7 @@ def _platform(text: str) -> Platform | None:
         return parse_platform(text)
     try:
         fields = msgspec.json.decode(text.encode(), type=dict[str, str])
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except UNREADABLE as error:
         raise errors.InvalidParameter(f"failed to parse platform: {error}") from error
     return parse_platform("/".join(filter(None, map(fields.get, ("os", "architecture", "variant")))))
 

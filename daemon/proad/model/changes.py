@@ -210,7 +210,7 @@ def _json_words(rest: str) -> tuple[str, ...] | None:
         return None
     try:
         words = json.loads(rest)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return tuple(words) if isinstance(words, list) and all(isinstance(word, str) for word in words) else None
 

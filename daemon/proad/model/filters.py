@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 import msgspec
 
 from proad.model import errors
+from proad.model.gojson import UNREADABLE
 
 Filters = dict[str, list[str]]
 """By the filter's name, the values of which one must match (all of them for ``label``)."""
@@ -25,7 +26,7 @@ def parse(text: str, allowed: Collection[str] | None = None) -> Filters:
         return {}
     try:
         fields = msgspec.json.decode(text.encode(), type=dict[str, list[str] | dict[str, bool]] | None)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except UNREADABLE as error:
         raise errors.InvalidParameter(f"invalid filter: {error}") from error
     filters: Filters = {}
     for name, values in (fields or {}).items():

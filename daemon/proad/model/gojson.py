@@ -21,6 +21,9 @@ _Normalise = Callable[[Any], Any]
 COMMAND_FIELDS = frozenset({"cmd", "entrypoint", "shell", "cap_add", "cap_drop"})
 """Attributes whose JSON may be a single string instead of a list."""
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for text that is no JSON, or too deep a one; ValidationError is among them."""
+
 
 def parse_object(body: bytes) -> dict[str, Any]:
     """The one JSON object that ``body`` holds.
@@ -32,7 +35,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
         raise errors.InvalidParameter("invalid JSON: got EOF while reading request body")
     try:
         value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise errors.InvalidParameter(f"invalid JSON: {error}") from error
     if value is None:
         return {}

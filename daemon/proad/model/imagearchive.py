@@ -189,7 +189,7 @@ def parse_archive_manifest(content: bytes) -> list[ArchivedImage]:
         if not isinstance(items, list):
             raise errors.InvalidParameter("invalid manifest: manifest.json is not a list")
         return [gojson.convert(item, ArchivedImage, "manifest.json") for item in items]
-    except msgspec.DecodeError as error:
+    except gojson.UNREADABLE as error:
         raise errors.InvalidParameter(f"invalid manifest: manifest.json: {error}") from error
 
 
@@ -244,7 +244,7 @@ def choose(descriptors: Sequence[Descriptor], wanted: Platform) -> Descriptor | 
 def _object(content: bytes, what: str) -> dict[str, Any]:
     try:
         value = msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except gojson.UNREADABLE as error:
         raise errors.InvalidParameter(f"invalid {what}: {error}") from error
     if not isinstance(value, dict):
         raise errors.InvalidParameter(f"invalid {what}: not a JSON object")

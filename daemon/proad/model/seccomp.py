@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from proad.model import errors
+from proad.model.gojson import UNREADABLE
 
 BUILTIN_PATH = "/usr/share/containers/seccomp.json"
 """Where Debian's golang-github-containers-common puts its profile."""
@@ -99,7 +100,7 @@ def parse_profile(text: str | bytes) -> Profile:
     """
     try:
         profile = msgspec.json.decode(text, type=Profile)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except UNREADABLE as error:
         raise errors.InvalidParameter(f"Decoding seccomp profile failed: {error}") from error
     for first, second, both in (
         ("architectures", "archMap", profile.architectures and profile.arch_map),
