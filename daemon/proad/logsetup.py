@@ -49,10 +49,16 @@ def set_up_logging(level: str, log_format: str, stream: TextIO | None = None) ->
         logger_factory=structlog.WriteLoggerFactory(file=out),
         cache_logger_on_first_use=False,
     )
-    # Libraries that speak through the standard module are heard from warnings on, on the same stream.
-    logging.basicConfig(
-        level=max(LEVELS[level], logging.WARNING), stream=out, format="%(levelname)s %(name)s %(message)s"
-    )
+    # Libraries that speak through the standard module are heard from warnings on, in the same form.
+    logging.basicConfig(level=max(LEVELS[level], logging.WARNING), handlers=[_Forward()], force=True)
+
+
+class _Forward(logging.Handler):
+    """Makes a record of the standard module a line of this log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        bound = structlog.get_logger().bind(logger=record.name)
+        bound.log(record.levelno, record.getMessage(), exc_info=record.exc_info)
 
 
 _current = {"priority": 6}

@@ -18,7 +18,7 @@ import trio_asyncio
 from aiohttp import web
 
 import proad
-from proad.api import hijack, listen
+from proad.api import hijack, httplog, listen
 from proad.api.hub import Hub
 from proad.api.router import MAX_VERSION, MIN_VERSION, ApiVersion, Router, show_version, split_version
 from proad.api.summaries import Summaries
@@ -185,7 +185,7 @@ def make_app(roles: Roles) -> web.Application:
     app[OPERATIONS] = set()
     app[LINGERING] = set()
     app[SUMMARIES] = Summaries()
-    app.router.add_route("*", "/{path:.*}", front)
+    app.router.add_route("*", r"/{path:[\s\S]*}", front)  # a line feed too may stand in a path
     app.on_response_prepare.append(_add_headers)
     app.on_startup.append(_make_hub)
     app.on_shutdown.append(_end_lingering)
@@ -202,8 +202,12 @@ async def _answer(request: web.Request, router: Router) -> web.StreamResponse:
         request.match_info.update(parameters)
         response: web.StreamResponse = await route.handler(request)
         return response
-    except (web.HTTPException, ConnectionError):
-        raise
+    except web.HTTPException as error:  # aiohttp's own, of an upgrade that is none
+        return json_response({"message": error.text or error.reason}, error.status)
+    except ConnectionError as error:
+        if request.get(STARTED) or request.transport is None or request.transport.is_closing():
+            raise  # the client's
+        return _failed(request, error)  # one of the engine's own connections
     except errors.ProaError as error:
         return _failed(request, error)
     except Exception as error:  # noqa: BLE001  whatever a handler did not foresee is a 500, told and logged
@@ -253,6 +257,7 @@ async def serve(
         app,
         access_log=None,
         handle_signals=False,
+        logger=httplog.AIOHTTP_LOGGER,
         # A handler ends with its client, so that nobody's waits pile up; operations are shielded by call().
         handler_cancellation=True,
         shutdown_timeout=config.shutdown_timeout_s,
