@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import heapq
 import os
 import signal
 import sys
@@ -101,7 +102,7 @@ async def _run(config: Config, given: dict[str, Any]) -> int:
             await engine.recovery.at_boot()
             async with _serving(engine.roles, config) as addresses:
                 nursery.start_soon(keep_watchdog_fed)
-                nursery.start_soon(_housekeeping, engine)
+                nursery.start_soon(_housekeeping, engine, loop)
                 gc.freeze()  # what is loaded now stays: walking it later would stop the loop for 40 ms
                 log.info("ready", addresses=addresses, pid=os.getpid(), version=proad.__version__)
                 notify("READY=1")
@@ -198,14 +199,26 @@ def _reload(engine: Engine, given: dict[str, Any]) -> None:
     notify("READY=1")
 
 
-async def _housekeeping(engine: Engine) -> None:
+async def _housekeeping(engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
     while True:
         await trio.sleep(TIMER_S)
+        _drop_cancelled_timers(loop)
         try:
             await engine.recovery.on_timer()
             engine.store.tidy()
         except (errors.ProaError, OSError) as error:  # a full disk, a busy mount: next time, perhaps
             log.error("housekeeping failed", error=str(error))
+
+
+def _drop_cancelled_timers(loop: asyncio.AbstractEventLoop) -> None:
+    """Let go of timers that nobody waits for.
+
+    trio-asyncio keeps them until they would have gone off, and aiohttp makes one of an hour for every
+    connection: some hundred bytes for each request of a client that connects anew.
+    """
+    timers: list[asyncio.TimerHandle] = getattr(loop, "_timers", [])
+    timers[:] = [timer for timer in timers if not timer.cancelled()]
+    heapq.heapify(timers)
 
 
 if __name__ == "__main__":
