@@ -134,7 +134,7 @@ second_boot() {
 }
 
 if [ ! -e "$state/rebooted" ]; then
-    git clone -q /run/inside/proa.bundle /root/proa
+    git -c advice.detachedHead=false -c init.defaultBranch=main clone -q /run/inside/proa.bundle /root/proa
     cd /root/proa && first_boot
 else
     cd /root/proa && second_boot

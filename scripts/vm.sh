@@ -41,7 +41,7 @@ make_disk() {
         --customize-hook="copy-in '$work/deps.bundle' /root" \
         --customize-hook='chroot "$1" sh -ec "
             cd /root
-            git clone -q deps.bundle deps
+            git -c advice.detachedHead=false -c init.defaultBranch=main clone -q deps.bundle deps
             deps/scripts/deps.sh test
             [ ! -e deps/.tools/docker ] || mv deps/.tools/docker /usr/local/bin/
             rm -r deps deps.bundle"' \
@@ -65,7 +65,8 @@ Environment=HOME=/root PIP_NO_INDEX=1 PIP_FIND_LINKS=/run/inside/wheels
 [Install]
 WantedBy=multi-user.target
 UNIT
-    chroot "$work/root" systemctl -q enable inside.service
+    install -d "$work/root/etc/systemd/system/multi-user.target.wants"
+    ln -s ../inside.service "$work/root/etc/systemd/system/multi-user.target.wants/"
     cp "$work"/root/boot/vmlinuz-* "$base/vmlinuz"
     cp "$work"/root/boot/initrd.img-* "$base/initrd"
     truncate -s 8G "$work/disk"
@@ -92,7 +93,7 @@ if [ -w /dev/kvm ] && grep -qwE 'vmx|svm' /proc/cpuinfo; then accel=kvm; fi
 step "Booting it (accelerator: $accel)"
 : >"$work/report"
 qemu-system-x86_64 -accel "$accel" -cpu max -m 3072 -smp 2 -nodefaults -display none \
-    -kernel "$base/vmlinuz" -initrd "$base/initrd" -append 'root=/dev/vda rw console=ttyS0' \
+    -kernel "$base/vmlinuz" -initrd "$base/initrd" -append 'root=/dev/vda rw console=ttyS0 systemd.show_status=false' \
     -drive "file=$base/disk,format=raw,if=virtio,snapshot=on,cache=unsafe" \
     -drive "file=$work/in.tar,format=raw,if=virtio,readonly=on" \
     -device virtio-rng-pci -serial "file:$base/console" -serial "file:$work/report" </dev/null &
