@@ -46,7 +46,7 @@ class Client:
             Refused: a status of 400 and above.
         """
         status, headers = self._send(method, path, body, raw)
-        answer = b"".join(self._body(status, headers))
+        answer = b"".join(self._body(method, status, headers))
         if headers.get("connection", "").lower() == "close":
             self.close()
         if status >= 400:
@@ -64,7 +64,7 @@ class Client:
         if status >= 400:
             raise Refused(f"GET {path}: {status}")
         if headers.get("transfer-encoding") != "chunked":
-            return sum(len(piece) for piece in self._body(status, headers))
+            return sum(len(piece) for piece in self._body("GET", status, headers))
         assert self._socket is not None
         total, tail, room = (
             len(self._buffer),
@@ -142,8 +142,8 @@ class Client:
         pairs = (line.partition(":") for line in lines)
         return int(first.split(" ")[1]), {name.lower(): value.strip() for name, _, value in pairs}
 
-    def _body(self, status: int, headers: dict[str, str]) -> Iterator[bytes]:
-        if status in (204, 304):
+    def _body(self, method: str, status: int, headers: dict[str, str]) -> Iterator[bytes]:
+        if method == "HEAD" or status in (204, 304):
             return
         if headers.get("transfer-encoding") == "chunked":
             while size := int(self._line().split(b";")[0], 16):

@@ -118,7 +118,10 @@ class Archives:
         self._helpers.warm()  # a copy is what usually follows
         asked = parse_path(path)
         async with self._view(ref) as view:
-            found = await trio.to_thread.run_sync(_look_up, view, asked)
+            if view.container.mounts:  # what they lead to may be slow, or not answer: a server, a FUSE
+                found = await trio.to_thread.run_sync(_look_up, view, asked)
+            else:
+                found = _look_up(view, asked)
         if found is None:
             raise _nothing_there(path, ref)
         status = found.status

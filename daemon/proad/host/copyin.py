@@ -16,7 +16,6 @@ import os
 import secrets
 import stat
 from contextlib import suppress
-from dataclasses import replace
 from posixpath import normpath
 from typing import Any
 
@@ -146,7 +145,8 @@ class _Copy:
         """Write all entries, and return how many there were; an error leaves those before it."""
         entries = 0
         for entry in archive:
-            self._write(self._owned(entry), archive)
+            self._set_owner(entry)
+            self._write(entry, archive)
             entries += 1
         # Directories last: writing into them moved their times.
         for name, mtime_ns in self._times.items():
@@ -154,11 +154,12 @@ class _Copy:
                 os.utime(name, ns=(mtime_ns, mtime_ns), follow_symlinks=False)
         return entries
 
-    def _owned(self, entry: Entry) -> Entry:
-        uid, gid = self._owner or (entry.uid, entry.gid)
-        if not (0 <= uid <= MAX_ID and 0 <= gid <= MAX_ID):
-            raise Refusal("invalid", f'"{shown(entry.name)}" has the impossible owner {uid}:{gid}')
-        return replace(entry, uid=uid, gid=gid)
+    def _set_owner(self, entry: Entry) -> None:
+        if self._owner is not None:
+            entry.uid, entry.gid = self._owner
+        if not (0 <= entry.uid <= MAX_ID and 0 <= entry.gid <= MAX_ID):
+            text = f'"{shown(entry.name)}" has the impossible owner {entry.uid}:{entry.gid}'
+            raise Refusal("invalid", text)
 
     def _write(self, entry: Entry, archive: TarReader) -> None:
         name = self._inside(entry.name)

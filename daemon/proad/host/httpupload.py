@@ -17,7 +17,7 @@ from proad.host.decompress import LONGEST_MAGIC
 BUFFER_BYTES = 256 << 10
 MAX_LINE_BYTES = 16 << 10
 _SIZE = re.compile(rb"[0-9a-fA-F]{1,15}")
-_DRAIN_BYTES, _DRAIN_S = 64 << 20, 2.0
+_DRAIN_S = 2.0
 
 
 class BrokenOff(EOFError):
@@ -85,10 +85,9 @@ class Upload(io.RawIOBase):
     def drain(self) -> None:
         """Take what is left of the body, within reason: a client that still sends may not hear an answer."""
         self._end_s = time.monotonic() + _DRAIN_S
-        taken = 0
         try:
-            while taken < _DRAIN_BYTES and (piece := self.read_some(BUFFER_BYTES)):
-                taken += len(piece)
+            while time.monotonic() < self._end_s and self.read_some(BUFFER_BYTES):
+                pass
         except (BrokenOff, OSError):
             return
 
