@@ -143,8 +143,8 @@ def test_a_stream_that_breaks_off_leaves_nothing(
     method, _, path = stream.format(id=running).partition(" ")
     for _ in range(3):
         with connected(daemon) as connection:
-            head = f"{method} /v1.51{path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-tar\r\n{framing}\r\n\r\n"
-            connection.sendall(head.encode())
+            head = f"{method} /v1.51{path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-tar\r\n"
+            connection.sendall(f"{head}{framing}\r\n\r\n".encode())
             connection.sendall((f"{len(half):x}\r\n".encode() if chunked else b"") + half)
     # A copy keeps a helper at hand for the next one, which holds a few descriptors.
     steps.until(lambda: descriptors(daemon) <= open_before + 8)
