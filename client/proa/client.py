@@ -110,4 +110,3 @@ def connect(
     Raises BadHost when the address cannot be understood.
     """
     return Client(Transport(choose_host(host, os.environ), timeout, api_version))
-
