@@ -145,3 +145,49 @@ def test_many_containers_share_layers(overlay: Overlay) -> None:
     trio.run(remove_all)
     assert overlay.mounted() == set()
     assert overlay.present() == set()
+
+
+def test_one_that_is_held_stays_mounted_through_ends_and_starts(overlay: Overlay) -> None:
+    layers = make_layers(overlay, 2)
+
+    async def scenario() -> None:
+        async with overlay.held(ID, layers) as rootfs:
+            assert (rootfs / "top").exists()
+            assert overlay.mounted() == set(), "no run needs it, so nobody has to free it"
+            overlay.mount(ID, layers)  # a run begins
+            assert overlay.mounted() == {ID}
+            async with overlay.held(ID, layers):
+                await overlay.unmount(ID)  # and ends
+                assert overlay.is_mounted(ID)
+            assert overlay.is_mounted(ID)
+            overlay.mount(ID, layers)  # another begins
+        assert overlay.is_mounted(ID), "it is the run's"
+        await overlay.unmount(ID)
+        async with overlay.held(ID, layers):
+            assert overlay.is_mounted(ID)
+        assert not overlay.is_mounted(ID)
+
+    trio.run(scenario)
+
+
+def test_a_removal_ends_the_holders_and_waits_for_them(overlay: Overlay) -> None:
+    layers = make_layers(overlay, 1)
+    ended: list[str] = []
+
+    async def hold(task_status: trio.TaskStatus[None]) -> None:
+        try:
+            async with overlay.held(ID, layers):
+                task_status.started()
+                await trio.sleep_forever()
+        except errors.Conflict:
+            ended.append("holder")
+
+    async def scenario() -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(hold)
+            await nursery.start(hold)
+            await overlay.remove(ID)
+            assert ended == ["holder", "holder"]
+        assert not overlay.container_path(ID).exists()
+
+    trio.run(scenario)
