@@ -63,9 +63,14 @@ def test_how_the_stream_is_called(
         assert demultiplex(stream.read()) == (b"hi\n", b"")
 
 
-def test_head_and_body_may_come_apart(daemon: Daemon, api: Api, container: str) -> None:
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("pieces", [False, True])
+def test_however_the_request_comes(
+    daemon: Daemon, api: Api, container: str, pieces: bool, chunked: bool
+) -> None:
+    """Head and body in one go or apart, the length known before or not, input right behind them."""
     exec_id = execs.create(api, container, "cat", AttachStdin=True)
-    with ExecStream(daemon.socket, exec_id, pieces=True, early=b"typed early, ") as stream:
+    with ExecStream(daemon.socket, exec_id, pieces=pieces, chunked=chunked, early=b"typed early, ") as stream:
         stream.send(b"and later")
         stream.half_close()
         assert demultiplex(stream.read()) == (b"typed early, and later", b"")

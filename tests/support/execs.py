@@ -56,9 +56,12 @@ class ExecStream(Hijack):
         early: bytes = b"",
         timeout_s: float = 30.0,
         pieces: bool = False,
+        chunked: bool = False,
         **config: Any,
     ) -> None:
-        """``early`` is sent with the request; with ``pieces`` head and body are sent apart."""
+        """``early`` is sent with the request; with ``pieces`` head and body are sent apart,
+        with ``chunked`` without their length.
+        """
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.settimeout(timeout_s)
         self.socket.connect(str(path))
@@ -66,7 +69,10 @@ class ExecStream(Hijack):
         head = f"POST /{version}/exec/{exec_id}/start HTTP/1.1\r\nHost: x\r\n"
         if upgrade:
             head += "Connection: Upgrade\r\nUpgrade: tcp\r\n"
-        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
+        head += f"Content-Type: application/json\r\n{length}\r\n\r\n"
+        if chunked:
+            body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
         self.socket.sendall(head.encode() + (b"" if pieces else body + early))
         if pieces:
             time.sleep(0.05)
