@@ -184,7 +184,8 @@ class ExecLives:
             process=process_spec(
                 msgspec.json.decode(spec, type=_Spec).process,
                 config,
-                self.find_user(container, config),
+                # Root, where nobody asks for anybody else, is in the container's own process already.
+                self.find_user(container, config) if config.user or container.config.user else None,
                 console_size,
                 self._facts.held_capabilities,
             ),
