@@ -259,10 +259,11 @@ def test_clients_that_vanish_or_do_not_read_cost_nothing(api: Api, daemon: Daemo
     with ExitStack() as streams:
         for _ in range(50):
             streams.enter_context(api.stream("GET", "/containers/watched/stats"))
-        assert descriptors() >= before + 50
+        during = descriptors()
         time.sleep(1.5)
         assert read(api, "watched")["name"] == "/watched"
-    steps.until(lambda: descriptors() <= before)
+    # Connections of earlier clients may end meanwhile, so the fifty are counted from what was open with them.
+    steps.until(lambda: descriptors() <= min(before, during - 50))
 
 
 def test_streams_end_when_the_daemon_does(make_daemon: Callable[..., Daemon]) -> None:
