@@ -7,6 +7,7 @@ behind (mounts, links, namespaces, packet filter elements, cgroups, processes, f
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -30,6 +31,14 @@ def _needs_root() -> None:
 def _close(daemon: Daemon) -> None:
     leftovers = daemon.close()
     assert not leftovers, "left behind by containers that are removed:\n" + "\n".join(leftovers)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts_are_heeded() -> None:
+    """A shell starts what it puts into the background with interrupts ignored, and that is inherited: tests
+    interrupt clients.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")

@@ -110,6 +110,7 @@ def test_followed_logs_outlive_the_daemon(make_daemon: Callable[..., Daemon]) ->
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment(daemon.url),
+        bufsize=0,  # communicate() does not know of what a readline() has read ahead
     )
     assert follower.stdout is not None
     assert follower.stdout.readline() == b"out 1\n"
