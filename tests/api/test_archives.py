@@ -393,9 +393,14 @@ def test_the_files_that_the_engine_makes(api: Api, image: str) -> None:
 
 def test_events(api: Api, image: str) -> None:
     made = steps.create(api, image, name="copied", HostConfig=alone(Binds=["ev:/vol"]))
-    get(api, made, "/vol")
-    put(api, made, "/vol", Item("x"))
-    status(api, made, "/vol")
+    with api.stream("GET", "/events", filters={"volume": ["ev"], "event": ["unmount"]}) as unmounts:
+        lines = unmounts.lines()
+        get(api, made, "/vol")
+        next(lines)  # the client has all before the volume is given back
+        put(api, made, "/vol", Item("x"))
+        next(lines)
+        status(api, made, "/vol")
+        next(lines)
     past = {"since": "0", "until": str(int(time.time()) + 1)}
     filters = {"container": [made], "type": ["container"]}
     told = api("GET", "/events", **past, filters=filters).expect(200).body.splitlines()

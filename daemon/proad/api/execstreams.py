@@ -39,7 +39,7 @@ class Descriptors(Protocol):
     terminal: int | None
 
     @property
-    def is_runtimes(self) -> Callable[[], bool]: ...
+    def is_runtimes(self) -> Callable[[bytes], bool]: ...
 
 
 class ExecSession:
@@ -65,7 +65,7 @@ class ExecSession:
         self._loop = asyncio.get_running_loop()
         self._outputs: dict[int, int] = {}
         """Open descriptors that are read, and their streams' numbers."""
-        self._is_runtimes: Callable[[], bool] | None = None
+        self._is_runtimes: Callable[[bytes], bool] | None = None
         self._held = bytearray()
         """What came from stderr, or the terminal, and may be the runtime's own."""
         self._look_again_pending = False
@@ -171,13 +171,16 @@ class ExecSession:
                 self._close()
             return False
         if self._is_runtimes is not None:
-            if (stream == STDERR or descriptor == self._terminal) and self._is_runtimes():
+            if stream == STDERR or descriptor == self._terminal:
                 self._held += data
-                self._look_again()
-                return True
+                if self._is_runtimes(bytes(self._held)):
+                    self._look_again()
+                    return True
+                data = b""
             self._flush_held()
             self._is_runtimes = None  # the command itself has spoken: from here on all is its own
-        self._write(stream, data)
+        if data:
+            self._write(stream, data)
         return True
 
     def _look_again(self) -> None:
@@ -190,7 +193,7 @@ class ExecSession:
         self._look_again_pending = False
         if self._is_runtimes is None or self._finished:
             return
-        if self._is_runtimes():
+        if self._is_runtimes(bytes(self._held)):
             self._look_again()
         else:
             self._is_runtimes = None

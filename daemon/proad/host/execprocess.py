@@ -21,6 +21,7 @@ directory like ``/proc/self/fd/7`` could lead there (CVE-2024-21626).
 
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ _BACKGROUND_TERMINAL = (
     'exit=$1; shift; exec 3<&0 0<&1; cat <&3 >/dev/null 2>&1 & exec 3<&-; "$@"; echo $? >"$exit"',
     "exec",
 )
+_CRUN_CANNOT_EXECUTE = re.compile(rb"[^\n]{,40}exec: [A-Z][\w ]{,40}(?:\x1b\[0m)?\r?\n")
 _POLL_S = 0.002
 _KILL_TURNS = 100
 _KILL_PAUSE_S = 0.01
@@ -189,9 +191,12 @@ class ExecProcess:
         """The command's pid on the host; 0 until it runs."""
         return _number(self._directory / "pid") or 0
 
-    def speaks_runtime(self) -> bool:
-        """Whether what comes from stderr now is the runtime's own complaint, which the end tells better."""
-        return not self.pid or bool(self._complaint())
+    def speaks_runtime(self, said: bytes) -> bool:
+        """Whether what stderr gave, ``said``, is the runtime's own complaint, which the end tells better.
+
+        crun complains on stderr before it does so in its log, so its words count as well.
+        """
+        return not self.pid or bool(self._complaint()) or bool(_CRUN_CANNOT_EXECUTE.fullmatch(said))
 
     def resize(self, height: int, width: int) -> None:
         """Set the size of the terminal; the command gets SIGWINCH. A terminal is looked for where we have no

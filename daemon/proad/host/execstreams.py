@@ -12,15 +12,15 @@ from proad.host.terminals import ConsoleSocket, open_pair
 class ExecStreams:
     """Our ends of a command's streams, non-blocking. With a terminal there is only its master.
 
-    ``is_runtimes`` tells whether what comes from stderr, or the terminal, at this moment is a complaint of
-    the runtime's.
+    ``is_runtimes`` tells of all that has come from stderr, or the terminal, whether it is a complaint of the
+    runtime's.
     """
 
     stdin: int | None = None
     stdout: int | None = None
     stderr: int | None = None
     terminal: int | None = None
-    is_runtimes: Callable[[], bool] = field(default=lambda: False)
+    is_runtimes: Callable[[bytes], bool] = field(default=lambda _: False)
 
     def close(self) -> None:
         for descriptor in {self.stdin, self.stdout, self.stderr, self.terminal}:
