@@ -69,5 +69,5 @@ def test_some_thousands(daemon: Daemon, api: Api, image: str) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_a_hundred_thousand(daemon: Daemon, api: Api, image: str) -> None:
-    container = steps.start(api, image, HostConfig={"NetworkMode": "none"})
+    container = steps.start(api, image, "sleep", "86400", HostConfig={"NetworkMode": "none"})
     check_level(daemon, container, 10_000, 100_000, 8 << 20)
