@@ -19,6 +19,21 @@ NOT_FOUND = 'exec: "x": executable file not found in $PATH'
         ("executable file `/x` not found: No such file or directory", 127, "stat /x: no such file or dir"),
         ("open executable: Permission denied", 126, "exec: permission denied"),
         (
+            "the path `/x` exists but it is not executable: Operation not permitted",
+            126,
+            'exec: "/x": permission denied',
+        ),
+        (
+            "the path `/x` is not a regular file: Operation not permitted",
+            126,
+            'exec: "/x": permission denied',
+        ),
+        (
+            "exec container process (missing dynamic library?) `/x`: No such file or directory",
+            127,
+            "no such file or directory",
+        ),
+        (
             'time="2026" level=warning msg="w"\n'
             'time="2026" level=error msg="runc create failed: unable to start container process: '
             'exec: \\"x\\": executable file not found in $PATH"\n',
