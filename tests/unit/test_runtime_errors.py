@@ -6,7 +6,7 @@ import pytest
 
 from proad.host import runtime
 from proad.host.cgroup import Layout, detect_layout
-from proad.host.runtime import crun_hindrance, start_error
+from proad.host.runtime import containers_at, crun_hindrance, start_error
 from proad.model import errors
 
 NOT_FOUND = 'exec: "x": executable file not found in $PATH'
@@ -78,6 +78,13 @@ def test_layouts() -> None:
     assert (v2.kind, v2.version, v2.roots()) == ("v2", 2, [Path("/no/such")])
     with pytest.raises(errors.Unavailable):
         detect_layout("22 1 8:1 / / rw - ext4 /dev/sda1 rw\n")
+
+
+def test_what_crun_keeps_beside_containers_is_none(tmp_path: Path) -> None:
+    (tmp_path / ".cache" / "seccomp").mkdir(parents=True)
+    (tmp_path / "a1").mkdir()
+    assert containers_at(tmp_path) == {"a1"}
+    assert containers_at(tmp_path / "missing") == set()
 
 
 def test_crun_refuses_left_over_controllers(monkeypatch: pytest.MonkeyPatch) -> None:

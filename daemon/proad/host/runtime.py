@@ -207,6 +207,16 @@ def known_runtimes(configured: Mapping[str, str] | None) -> dict[str, Path]:
     return {name: path for name, path in found.items() if path is not None}
 
 
+def containers_at(root: Path) -> set[str]:
+    """Ids of the containers of which a runtime keeps state in ``root``, which may be missing.
+
+    Newer cruns keep compiled seccomp programs there, too, in ``.cache``, and evict old ones by themselves.
+    """
+    if not root.exists():
+        return set()
+    return {entry.name for entry in root.iterdir() if not entry.name.startswith(".")}
+
+
 def crun_hindrance(layout: Layout) -> str:
     """Why crun cannot work here, empty if it can.
 
