@@ -276,7 +276,7 @@ def _classified(message: str, said: str) -> errors.StartFailed:
 
 
 _CRUN_NOT_FOUND = re.compile(r"executable file `(?P<name>[^`]*)` not found.*")
-_CRUN_CANNOT_ENTER = re.compile(r"chdir `(?P<name>[^`]*)`: (?P<why>.*)")
+_CRUN_CANNOT_ENTER = re.compile(r"chdir (?:to )?`(?P<name>[^`]*)`: (?P<why>.*)")
 # in the words of crun 1.8, and of 1.21
 _CRUN_CANNOT_EXECUTE = re.compile(
     r"(?:open executable"
