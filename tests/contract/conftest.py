@@ -14,7 +14,7 @@ import trio
 from proad.host.cgroup import Cgroups, detect_layout
 from proad.host.conmon import Conmon, Monitored, MonitorRequest
 from proad.host.process import run
-from proad.host.runtime import Runtime, crun_hindrance, find_runtime
+from proad.host.runtime import Runtime, containers_at, crun_hindrance, find_runtime
 from tests.strictness import skip_for_lack_of
 from tests.support.bundles import make_rootfs, write_config
 
@@ -88,7 +88,7 @@ def yard(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Yard]:
     assert runtime.program.exists()  # a copy is made once and kept: not of this test's making
     yield made
     trio.run(made.clear)
-    assert not any((tmp_path / "runtime").glob("*")), "the runtime kept state"
+    assert not containers_at(tmp_path / "runtime"), "the runtime kept state"
     assert trio.run(_monitors_of, tmp_path) == b"", "a monitor is left"
 
 

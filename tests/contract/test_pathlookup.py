@@ -86,4 +86,5 @@ def test_it_leaves_no_descriptor_open(look: Look) -> None:
                 lookup.find(path, directory=directory)
             except OSError:
                 continue
-    assert len(os.listdir("/proc/self/fd")) == before
+    # Fewer, if a thread has meanwhile closed what an earlier test left to it.
+    assert len(os.listdir("/proc/self/fd")) <= before

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from proad.host.processtree import kill_family
+from tests.api import steps
 
 
 def start(script: str) -> "subprocess.Popen[bytes]":
@@ -27,7 +28,7 @@ def marked(mark: str) -> list[int]:
     "script",
     [
         "sleep MARK & sleep MARK & echo ready; wait",
-        "setsid sleep MARK & sh -c 'setsid sleep MARK & wait' & sleep 0.3; echo ready; wait",
+        "setsid sleep MARK & sh -c 'setsid sleep MARK & wait' & echo ready; wait",
         "(sleep MARK & ) ; echo ready; sleep MARK",  # without a parent, but in the session
     ],
     ids=["children", "sessions of their own", "orphans"],
@@ -35,8 +36,8 @@ def marked(mark: str) -> list[int]:
 def test_the_whole_family(script: str) -> None:
     mark = f"1000.{os.getpid()}"
     process = start(script.replace("MARK", mark))
+    steps.until(lambda: len(marked(mark)) == 2)  # they are the shell's copies until they execute sleep
     everyone = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    assert len(marked(mark)) == 2
     while kill_family({process.pid}, everyone):
         time.sleep(0.01)
     assert marked(mark) == []

@@ -142,7 +142,8 @@ def test_removing_a_tree_deeper_than_any_path(tmp_path: Path) -> None:
     assert measure_tree_now(tree).files == 1
     remove_tree(tree)
     assert not tree.exists()
-    assert len(os.listdir("/proc/self/fd")) == open_before
+    # Fewer, if a thread has meanwhile closed what an earlier test left to it.
+    assert len(os.listdir("/proc/self/fd")) <= open_before
 
 
 def test_removing_where_a_symlink_is(tmp_path: Path, outside: Path) -> None:

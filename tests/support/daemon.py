@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from proad.config import NO_BRIDGE, Config, load
+from proad.host.runtime import containers_at
 from tests.support.images import BUSYBOX, busybox_tar
 from tests.support.rawhttp import Api
 
@@ -134,8 +135,9 @@ class Daemon:
         found += [f"nft element {element}" for element in self._nft_elements()]
         found += [f"cgroup {path}" for path in self._cgroups()]
         found += [f"process {pid}: {command}" for pid, command in self._processes()]
-        for directory in ("netns", "runs", "runtime", "exits", "attach"):
+        for directory in ("netns", "runs", "exits", "attach"):
             found += [f"file {path}" for path in _children(self.exec_root / directory)]
+        found += [f"runtime state {name}" for name in containers_at(self.exec_root / "runtime")]
         found += [f"file {path}" for path in _children(self.data_root / "containers")]
         return found
 

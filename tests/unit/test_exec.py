@@ -1,11 +1,14 @@
 """Execs as values: requests, the OCI process, what runtimes say of failures, and how many are remembered."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from proad.engine import exectable
 from proad.engine.exectable import ExecEntry, ExecTable
+from proad.host.execprocess import ExecEnd, ExecProcess
+from proad.host.process import ProcessId
 from proad.host.runtime import exec_error
 from proad.model import errors
 from proad.model.exec import ExecConfig, parse_exec_create, parse_exec_start, process_spec
@@ -141,12 +144,43 @@ def test_console_size() -> None:
             'unable to start container process: chdir to cwd ("/x") set in config.json failed: '
             "no such file or directory: unknown",
         ),
+        (
+            "chdir to `/x`: No such file or directory", 127,
+            'unable to start container process: chdir to cwd ("/x") set in config.json failed: '
+            "no such file or directory: unknown",
+        ),
+        (
+            "the path `/etc` is not a regular file: Operation not permitted", 126,
+            'unable to start container process: exec: "/etc": permission denied: unknown',
+        ),
         ("something else", 128, "something else: unknown"),
     ],
 )  # fmt: skip
 def test_failures_in_dockers_words(said: str, code: int, text: str) -> None:
     error = exec_error(said, "no")
     assert (error.exit_code, error.message) == (code, PREFIX + text)
+
+
+@pytest.mark.parametrize(
+    ("code", "last_words", "judged"),
+    [
+        (1, b"exec: Exec format error\n", 126),
+        (1, b"\x1b[1;31m2026-01-01T00:00:00Z: exec: Exec format error\x1b[0m\r\n", 126),
+        (1, b"exec: No such file or directory\n", 127),
+        (1, b"sh: exec: line 0: /bad: Exec format error\n", 1),
+        (1, b"exec: Exec format error\nand more\n", 1),
+        (1, b"", 1),
+        (2, b"exec: Exec format error\n", 2),
+    ],
+)
+def test_a_refusal_on_stderr_alone(tmp_path: Path, code: int, last_words: bytes, judged: int) -> None:
+    """It is crun's only if it is all that was said, and the code is crun's as well."""
+    process = ExecProcess(tmp_path / "no", ProcessId(0, 0), "/bad")
+    end = process.judged(ExecEnd(code), last_words)
+    assert end.exit_code == judged
+    assert (end.failure is None) == (code == judged)
+    told = ExecEnd(1, errors.StartFailed("in its log", 1))
+    assert process.judged(told, last_words) is told
 
 
 # --- the table ----------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 
 from proad.host import runtime
 from proad.host.cgroup import Layout, detect_layout
-from proad.host.runtime import crun_hindrance, start_error
+from proad.host.runtime import containers_at, crun_hindrance, start_error
 from proad.model import errors
 
 NOT_FOUND = 'exec: "x": executable file not found in $PATH'
@@ -18,6 +18,21 @@ NOT_FOUND = 'exec: "x": executable file not found in $PATH'
         ("executable file `x` not found in $PATH: No such file or directory", 127, NOT_FOUND),
         ("executable file `/x` not found: No such file or directory", 127, "stat /x: no such file or dir"),
         ("open executable: Permission denied", 126, "exec: permission denied"),
+        (
+            "the path `/x` exists but it is not executable: Operation not permitted",
+            126,
+            'exec: "/x": permission denied',
+        ),
+        (
+            "the path `/x` is not a regular file: Operation not permitted",
+            126,
+            'exec: "/x": permission denied',
+        ),
+        (
+            "exec container process (missing dynamic library?) `/x`: No such file or directory",
+            127,
+            "no such file or directory",
+        ),
         (
             'time="2026" level=warning msg="w"\n'
             'time="2026" level=error msg="runc create failed: unable to start container process: '
@@ -63,6 +78,13 @@ def test_layouts() -> None:
     assert (v2.kind, v2.version, v2.roots()) == ("v2", 2, [Path("/no/such")])
     with pytest.raises(errors.Unavailable):
         detect_layout("22 1 8:1 / / rw - ext4 /dev/sda1 rw\n")
+
+
+def test_what_crun_keeps_beside_containers_is_none(tmp_path: Path) -> None:
+    (tmp_path / ".cache" / "seccomp").mkdir(parents=True)
+    (tmp_path / "a1").mkdir()
+    assert containers_at(tmp_path) == {"a1"}
+    assert containers_at(tmp_path / "missing") == set()
 
 
 def test_crun_refuses_left_over_controllers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,11 +97,14 @@ class ExecSession:
         self._watch_outputs()
         self._flush_input()
 
+    def last_words(self) -> bytes:
+        """The command has ended: what came from stderr, or the terminal, and may be the runtime's own."""
+        self._read_all()
+        return bytes(self._held)
+
     def finish(self, failure: str) -> None:
         """The command has ended, and that is on record."""
-        for descriptor in tuple(self._outputs):
-            while descriptor in self._outputs and self._writable and self._read(descriptor):
-                pass
+        self._read_all()
         self._finished = True
         if failure:
             self._held.clear()
@@ -155,6 +158,12 @@ class ExecSession:
                 self._loop.add_reader(descriptor, self._read, descriptor)
             else:
                 self._loop.remove_reader(descriptor)
+
+    def _read_all(self) -> None:
+        """Read what is there, as far as the client takes it."""
+        for descriptor in tuple(self._outputs):
+            while descriptor in self._outputs and self._writable and self._read(descriptor):
+                pass
 
     def _read(self, descriptor: int) -> bool:
         """Read and hand on what is there; False if there was nothing."""

@@ -42,6 +42,9 @@ class ExecLive(Protocol):
     def connect(self, streams: ExecStreams) -> None:
         """The streams are there, and yours to read, write and close."""
 
+    def last_words(self) -> bytes:
+        """It has ended: what came from stderr, or the terminal, as long as that may be the runtime's own."""
+
     def finish(self, failure: str) -> None:
         """It has ended, and that is on record; ``failure`` is why its command never ran, if it did not."""
 
@@ -217,6 +220,8 @@ class ExecLives:
                 live.connect(process.streams)
             entry.ready.set()
             end = await process.ended()
+            if live is not None:
+                end = process.judged(end, live.last_words())
         except trio.Cancelled:  # the daemon goes, and with it the streams
             if not entry.detached:
                 with trio.CancelScope(shield=True):

@@ -33,6 +33,11 @@ class ProbeOutput:
     def connect(self, streams: ExecStreams) -> None:
         self._streams = streams
 
+    def last_words(self) -> bytes:
+        while self._streams.stdout is not None and self._take() > 0:
+            pass
+        return bytes(self._kept)
+
     def finish(self, failure: str) -> None:
         self._finished.set()
 

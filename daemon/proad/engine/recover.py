@@ -39,7 +39,7 @@ from proad.host.cgroup import Cgroups
 from proad.host.conmon import Conmon, ExitReport, find_monitors, read_exit
 from proad.host.overlay import Overlay
 from proad.host.process import ProcessId
-from proad.host.runtime import find_runtime, known_runtimes
+from proad.host.runtime import containers_at, find_runtime, known_runtimes
 from proad.model import errors
 from proad.model.container import Container, Run, Status
 from proad.model.restart import restarts_at_boot
@@ -277,8 +277,9 @@ class Recovery:
 
     async def _found(self) -> set[str]:
         """Ids of containers that are not alive by their records, but have something on the host."""
-        roots = (self._config.exec_root / "runs", self._config.exec_root / "runtime")
-        found = {entry.name for root in roots if root.exists() for entry in root.iterdir()}
+        runs = self._config.exec_root / "runs"
+        found = {entry.name for entry in runs.iterdir()} if runs.exists() else set()
+        found |= containers_at(self._config.exec_root / "runtime")
         found |= self._overlay.mounted() | self._cgroups.children(self._config.cgroup_parent)
         directories = {entry.name for entry in (self._config.data_root / "containers").iterdir()}
         found |= directories - set(self._store.containers)

@@ -46,7 +46,7 @@ _BACKGROUND_TERMINAL = (
     'exit=$1; shift; exec 3<&0 0<&1; cat <&3 >/dev/null 2>&1 & exec 3<&-; "$@"; echo $? >"$exit"',
     "exec",
 )
-_CRUN_CANNOT_EXECUTE = re.compile(rb"[^\n]{,40}exec: [A-Z][\w ]{,40}(?:\x1b\[0m)?\r?\n")
+_CRUN_CANNOT_EXECUTE = re.compile(rb"[^\n]{,40}(?P<said>exec: [A-Z][\w ]{,40})(?:\x1b\[0m)?\r?\n")
 _POLL_S = 0.002
 _KILL_TURNS = 100
 _KILL_PAUSE_S = 0.01
@@ -222,6 +222,18 @@ class ExecProcess:
         if code is None:
             code = EXIT_KILLED
         return ExecEnd(code if code >= 0 else 128 - code)
+
+    def judged(self, end: ExecEnd, last_words: bytes) -> ExecEnd:
+        """``end``, in the light of all that came from stderr or the terminal.
+
+        Newer cruns have closed their log by the time that the kernel refuses the command: they say so on
+        stderr alone, and end with 1.
+        """
+        refusal = _CRUN_CANNOT_EXECUTE.fullmatch(last_words)
+        if refusal is None or end != ExecEnd(1):
+            return end
+        failure = exec_error(refusal["said"].decode(), self._program)
+        return ExecEnd(failure.exit_code, failure)
 
     async def kill(self, candidates: Callable[[], Iterable[int]]) -> None:
         """Kill the command and what it started, and return when they are gone.

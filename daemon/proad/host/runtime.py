@@ -207,6 +207,16 @@ def known_runtimes(configured: Mapping[str, str] | None) -> dict[str, Path]:
     return {name: path for name, path in found.items() if path is not None}
 
 
+def containers_at(root: Path) -> set[str]:
+    """Ids of the containers of which a runtime keeps state in ``root``, which may be missing.
+
+    Newer cruns keep compiled seccomp programs there, too, in ``.cache``, and evict old ones by themselves.
+    """
+    if not root.exists():
+        return set()
+    return {entry.name for entry in root.iterdir() if not entry.name.startswith(".")}
+
+
 def crun_hindrance(layout: Layout) -> str:
     """Why crun cannot work here, empty if it can.
 
@@ -266,8 +276,13 @@ def _classified(message: str, said: str) -> errors.StartFailed:
 
 
 _CRUN_NOT_FOUND = re.compile(r"executable file `(?P<name>[^`]*)` not found.*")
-_CRUN_CANNOT_ENTER = re.compile(r"chdir `(?P<name>[^`]*)`: (?P<why>.*)")
-_CRUN_CANNOT_OPEN = re.compile(r"open executable: (?:Operation not permitted|Permission denied)")
+_CRUN_CANNOT_ENTER = re.compile(r"chdir (?:to )?`(?P<name>[^`]*)`: (?P<why>.*)")
+# in the words of crun 1.8, and of 1.21
+_CRUN_CANNOT_EXECUTE = re.compile(
+    r"(?:open executable"
+    r"|the path `(?P<name>[^`]*)` (?:exists but it is not executable|is not a regular file)"
+    r"): (?:Operation not permitted|Permission denied)"
+)
 _ERRNO_TEXT = re.compile(
     r"No such file or directory|Permission denied|Is a directory|Not a directory|Exec format error|"
     r"Operation not permitted|Invalid argument|Device or resource busy|No space left on device|File exists"
@@ -288,7 +303,8 @@ def _in_docker_words(said: str, program: str) -> str:
         said = f'{_PREFIX}chdir to cwd ("{match["name"]}") set in config.json failed: {match["why"]}'
     if said == "exec: Exec format error" and program:
         said = f"{_PREFIX}exec {program}: exec format error"
-    if _CRUN_CANNOT_OPEN.fullmatch(said):
+    if match := _CRUN_CANNOT_EXECUTE.fullmatch(said):
+        program = match["name"] or program
         return (
             f'{_PREFIX}exec: "{program}": permission denied'
             if program
