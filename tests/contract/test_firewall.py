@@ -12,7 +12,7 @@ from proad.host.firewall import Firewall, Published, published_of
 from proad.host.netlinksocket import NetlinkFailed
 from proad.host.nftelements import Element, ElementWriter
 from proad.model import errors
-from proad.model.network import PROTOCOLS, PublishedPort
+from proad.model.ports import PROTOCOLS, PublishedPort
 
 from .netlab import unique_name
 

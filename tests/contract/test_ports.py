@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from proad.host.ports import PortReserver, PortTaken, ReservedPorts
-from proad.model.network import PortRequest
+from proad.model.ports import PortRequest
 
 
 def wish(first: int = 0, last: int = 0, protocol: str = "tcp", host_ip: str = "0.0.0.0") -> PortRequest:

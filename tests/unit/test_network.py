@@ -6,19 +6,9 @@ import msgspec
 import pytest
 
 from proad.model import errors
-from proad.model.network import (
-    EndpointSettings,
-    check_mac,
-    choose_subnet,
-    interface_name,
-    is_interface_name,
-    mac_of,
-    next_address,
-    parse_host_ip,
-    parse_host_port,
-    parse_port,
-    requested_ports,
-)
+from proad.model.ipam import choose_subnet, next_address
+from proad.model.network import EndpointSettings, check_mac, interface_name, is_interface_name, mac_of
+from proad.model.ports import parse_host_ip, parse_host_port, parse_port, requested_ports
 
 POOLS = [("172.17.0.0/12", 16), ("192.168.0.0/16", 20)]
 

@@ -12,7 +12,8 @@ from proad.api.summaries import Summaries
 from proad.model.container import Container, Run, Status, StepTime
 from proad.model.hostconfig import ContainerConfig, Empty, HostConfig
 from proad.model.mounts import MountPoint
-from proad.model.network import Endpoint, PublishedPort
+from proad.model.network import Endpoint
+from proad.model.ports import PublishedPort
 
 SECOND = 1_000_000_000
 CREATED_NS = 1_700_000_000 * SECOND

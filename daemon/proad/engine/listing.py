@@ -158,8 +158,8 @@ def _has_labels(container: Container, wanted: Sequence[str]) -> bool:
 
 
 def _on_network(container: Container, ref: str) -> bool:
-    endpoint = container.run.endpoint if container.run and container.status.has_process else None
-    if endpoint and (endpoint.network == ref or endpoint.network_id.startswith(ref)):
+    endpoints = container.run.endpoints if container.run and container.status.has_process else ()
+    if any(endpoint.network == ref or endpoint.network_id.startswith(ref) for endpoint in endpoints):
         return True
     mode = container.host_config.network_mode
     return ref in container.networks or ref == ("bridge" if mode in ("", "default") else mode)

@@ -172,7 +172,7 @@ class Recovery:
             exit_code=128,
             error=CUT_SHORT,
             finished_ns=time.time_ns() if container.has_been_started else 0,
-            run=replace(run, endpoint=None, netns=""),
+            run=replace(run, endpoints=(), netns=""),
         )
         with self._store.transaction() as tx:
             tx.put_container(ended)

@@ -85,11 +85,8 @@ class RunResources:
             Undo("rootfs", lambda: self._overlay.unmount(container.id), ("rootfs", container.id)),
         ]
         async with trio.open_nursery() as nursery:
-            if (endpoint := run.endpoint) is not None:
-                undo = Undo("network", lambda: self._networks.detach(endpoint), ("network", run.id))
-                nursery.start_soon(run_undo, self._store, undo)
-            elif run.netns:
-                undo = Undo("netns", lambda: self._networks.remove_netns(run.netns), ("netns", run.netns))
+            if run.netns:
+                undo = Undo("network", lambda: self._endpoints.detach(run), ("network", run.id))
                 nursery.start_soon(run_undo, self._store, undo)
             for piece in pieces:
                 await run_undo(self._store, piece)

@@ -177,10 +177,14 @@ class Stats:
     def _networks(self, container: Container) -> dict[str, NetworkStats]:
         """The counters of its interfaces, or of those of the container whose network it shares."""
         run = self._network_run(container)
-        if run is None or run.endpoint is None:
+        if run is None:
             return {}
-        counters = self._counters.read_peer(run.endpoint.host_interface)
-        return {CONTAINER_INTERFACE: counters} if counters is not None else {}
+        found = {
+            endpoint.interface: self._counters.read_peer(endpoint.host_interface)
+            for endpoint in run.endpoints
+            if endpoint.host_interface
+        }
+        return {name: counters for name, counters in found.items() if counters is not None}
 
     def _network_run(self, container: Container) -> Run | None:
         mode = container.host_config.network_mode

@@ -168,7 +168,7 @@ class Supervisor:
             error=ended.error,
             oom_killed=before.oom_killed or ended.oom_killed,
             finished_ns=ended.finished_ns,
-            run=replace(run, endpoint=None, netns="", signal=0, limits_in_doubt=False, ending=remaining),
+            run=replace(run, endpoints=(), netns="", signal=0, limits_in_doubt=False, ending=remaining),
         )
         duration_s = max(0, ended.finished_ns - run.started_ns) // 10**9
         exit_told = {"exitCode": str(ended.exit_code), "execDuration": str(duration_s)}
@@ -211,10 +211,10 @@ class Supervisor:
 
 
 def tell_network(tx: Transaction, action: str, container: Container, run: Run, *, time_ns: int = 0) -> None:
-    """Event ``connect`` or ``disconnect`` of the run's endpoint, if it has one; ``time_ns`` 0 is now."""
-    if run.endpoint is not None:
-        attributes = {"container": container.id, "name": run.endpoint.network, "type": "bridge"}
-        tx.emit("network", action, run.endpoint.network_id, attributes, time_ns=time_ns)
+    """Event ``connect`` or ``disconnect`` of each of the run's endpoints; ``time_ns`` 0 is now."""
+    for endpoint in run.endpoints:
+        attributes = {"container": container.id, "name": endpoint.network, "type": endpoint.driver}
+        tx.emit("network", action, endpoint.network_id, attributes, time_ns=time_ns)
 
 
 def tell_signal(tx: Transaction, container: Container, *, time_ns: int = 0) -> None:

@@ -29,7 +29,7 @@ import nftables
 
 from proad.host.nftelements import Element, ElementWriter
 from proad.model import errors
-from proad.model.network import PROTOCOLS, PublishedPort
+from proad.model.ports import PROTOCOLS, PublishedPort
 
 ANY_ADDRESS = "0.0.0.0"
 _FILL = bytes(2)  # a concatenated port has four bytes

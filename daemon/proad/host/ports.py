@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from proad.host.mounts import describe_errno
-from proad.model.network import PortRequest, PublishedPort
+from proad.model.ports import PortRequest, PublishedPort
 
 _TYPES = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "sctp": socket.SOCK_STREAM}
 _NUMBERS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}

@@ -13,7 +13,8 @@ from proad.model.health import refuse_healthcheck
 from proad.model.hostconfig import ContainerConfig, HostConfig
 from proad.model.links import parse_link
 from proad.model.logoptions import check_log_options
-from proad.model.network import EndpointSettings, check_mac, parse_host_ip, parse_host_port, parse_port
+from proad.model.network import EndpointSettings, check_mac
+from proad.model.ports import parse_host_ip, parse_host_port, parse_port
 from proad.model.security import parse_security_opt
 from proad.model.signals import parse_signal
 from proad.model.storage import parse_storage_opt

@@ -1,0 +1,438 @@
+"""Trio-flavoured. What runs have on networks: namespaces, interfaces, addresses, published ports, names.
+
+    plan = endpoints.plan(container, run)                 # addresses and sockets that keep the host's ports
+    await endpoints.attach(container, plan.run, begun)    # the monitor has inherited plan.fds()
+    ...
+    await endpoints.detach(run)
+
+What an endpoint has is named after its id, so the kernel's lists tell at any time what belongs to whom; see
+``repair`` for how the kernel is compared with what is known here.
+"""
+
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+import structlog
+import trio
+from msgspec.structs import replace
+
+from proad.config import Config
+from proad.engine.addresses import Addresses
+from proad.engine.naming import Naming
+from proad.engine.networks import Networks
+from proad.host import conntrack, netlink, netns, sandbox
+from proad.host.firewall import Firewall, Port, Published, published_of
+from proad.host.ports import PortReserver, PortTaken, ReservedPorts
+from proad.model import errors
+from proad.model.container import Container, Run
+from proad.model.network import (
+    Endpoint,
+    EndpointSettings,
+    Network,
+    check_mac,
+    elect_gateways,
+    interface_name,
+    mac_of,
+    random_mac,
+)
+from proad.model.networkoptions import bridge_options, interface_prefix, link_options
+from proad.model.ports import PublishedPort, requested_ports
+from proad.model.security import may_configure_network
+
+SWEEP_AFTER_S = 0.5
+NO_PORTS = ReservedPorts((), ())
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run with its endpoints, nothing of which is in the kernel yet but the sockets of ``reserved``."""
+
+    run: Run
+    reserved: ReservedPorts
+
+
+class Endpoints:
+    """Every attachment of a run to a network."""
+
+    def __init__(
+        self,
+        config: Config,
+        networks: Networks,
+        firewall: Firewall,
+        naming: Naming,
+        nursery: trio.Nursery,
+    ) -> None:
+        self._config = config
+        self._networks = networks
+        self._firewall = firewall
+        self._naming = naming
+        self._nursery = nursery
+        self._addresses = Addresses(networks)
+        self._reserver = PortReserver(config.port_range)
+        self._directory = config.exec_root / "netns"
+        self._live: dict[str, Endpoint] = {}
+        self._strict: dict[str, bool] = {}
+        self._lingering: dict[str, Endpoint] = {}
+
+    def open(self) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o711)
+
+    @property
+    def live(self) -> dict[str, Endpoint]:
+        """All endpoints that are attached, or being attached, by their ids."""
+        return self._live
+
+    @property
+    def lingering(self) -> set[str]:
+        """Host interfaces that are going away by themselves."""
+        return {endpoint.host_interface for endpoint in self._lingering.values()}
+
+    def on_network(self, network_id: str) -> list[Endpoint]:
+        return [endpoint for endpoint in self._live.values() if endpoint.network_id == network_id]
+
+    # --- planning ---------------------------------------------------------------------------------------
+
+    def plan(self, container: Container, run: Run) -> Plan:
+        """Choose what a run will have: addresses are taken, host ports are bound.
+
+        The caller closes the sockets once the monitor has its copies, and has :meth:`detach` undo the rest.
+
+        Raises:
+            errors.NotFound: a network is not there.
+            errors.InvalidParameter: an address or a binding is malformed, or not of this network.
+            errors.Unavailable: no address is free.
+            errors.StartFailed: a port is taken.
+        """
+        names = self._networks.wanted_by(container)
+        planned: list[Endpoint] = []
+        try:
+            for name in names:
+                wish = container.networks.get(name, EndpointSettings())
+                planned.append(self.plan_one(container, run, self._networks.find(name), wish, planned))
+            reserved = self._reserve_ports(container, planned)
+        except BaseException:
+            for endpoint in planned:
+                self._forget(endpoint)
+            raise
+        endpoints = self._with_ports(planned, reserved.ports)
+        for endpoint in endpoints:
+            self._live[endpoint.endpoint_id] = endpoint
+        return Plan(replace(run, endpoints=endpoints), reserved)
+
+    def plan_one(
+        self,
+        container: Container,
+        run: Run,
+        network: Network,
+        wish: EndpointSettings,
+        beside: Iterable[Endpoint],
+    ) -> Endpoint:
+        """One endpoint, its address taken, for a run that has those ``beside`` it.
+
+        Raises:
+            errors.ProaError: as with :meth:`plan`.
+        """
+        endpoint_id = secrets.token_hex(32)
+        addresses = self._addresses.take(network, wish.ipam_config)
+        endpoint = Endpoint(
+            network=network.name,
+            network_id=network.id,
+            driver=network.driver,
+            endpoint_id=endpoint_id,
+            netns=run.netns,
+            interface=_free_interface(network, wish, beside),
+            host_interface=interface_name(endpoint_id) if network.driver == "bridge" else "",
+            mac_address=_mac(container, network, wish, addresses.ipv4),
+            address=str(addresses.ipv4 or ""),
+            prefix_length=addresses.ipv4_prefix_length,
+            gateway=addresses.ipv4_gateway,
+            ipv6_address=str(addresses.ipv6 or ""),
+            ipv6_prefix_length=addresses.ipv6_prefix_length,
+            ipv6_gateway=addresses.ipv6_gateway,
+            gw_priority=wish.gw_priority,
+        )
+        self._live[endpoint_id] = endpoint
+        self._strict[endpoint_id] = not may_configure_network(container.host_config)
+        return endpoint
+
+    def _reserve_ports(self, container: Container, planned: list[Endpoint]) -> ReservedPorts:
+        """Bind the host ports that ``container`` publishes: those of the endpoint that has its gateway."""
+        gateway4, gateway6 = elect_gateways(planned)
+        serving = [endpoint for endpoint in (gateway4, gateway6) if endpoint and endpoint.driver == "bridge"]
+        if not serving:
+            return NO_PORTS
+        asked = container.host_config
+        network = self._networks.find(serving[0].network_id)
+        requests = requested_ports(
+            container.config.exposed_ports,
+            {key: [(b.host_ip, b.host_port) for b in found] for key, found in asked.port_bindings.items()},
+            asked.publish_all_ports,
+            default_host_ip=bridge_options(network.options).host_binding_ipv4,
+            ipv6=gateway6 is not None,
+        )
+        taken = ((source.protocol, source.address, source.port) for source in self._firewall.published)
+        try:
+            return self._reserver.reserve(requests, taken)
+        except PortTaken as error:
+            where = f"endpoint {container.name} ({serving[0].endpoint_id})"
+            message = f"driver failed programming external connectivity on {where}: {error}"
+            raise errors.StartFailed(message) from error
+
+    def _with_ports(
+        self, planned: Iterable[Endpoint], ports: Iterable[PublishedPort]
+    ) -> tuple[Endpoint, ...]:
+        """The endpoints with the published ports at those that have the gateways."""
+        endpoints = list(planned)
+        gateway4, gateway6 = elect_gateways(endpoints)
+        ports = list(ports)
+
+        def of(endpoint: Endpoint) -> tuple[PublishedPort, ...]:
+            four = ports if gateway4 is not None and endpoint.endpoint_id == gateway4.endpoint_id else []
+            six = ports if gateway6 is not None and endpoint.endpoint_id == gateway6.endpoint_id else []
+            return tuple(
+                [port for port in four if ":" not in port.host_ip]
+                + [port for port in six if ":" in port.host_ip]
+            )
+
+        return tuple(replace(endpoint, ports=of(endpoint)) for endpoint in endpoints)
+
+    # --- attaching --------------------------------------------------------------------------------------
+
+    async def attach(self, container: Container, run: Run, begun: Callable[[], None] | None = None) -> None:
+        """Make a run's namespace with all its interfaces, open its ports, and answer for its names.
+
+        ``run.netns`` must not exist. ``begun`` is called once the namespace can be joined; its interfaces
+        follow, which takes the longest. With no endpoints, the namespace has nothing but ``lo``.
+
+        Raises:
+            errors.System: the kernel refused; :meth:`detach` takes back what is there by then.
+        """
+        prepare = self._naming.prepare(container, run)
+        sockets = await sandbox.create_sandbox(
+            Path(run.netns),
+            [self._interface(endpoint) for endpoint in run.endpoints],
+            gateways_of(run.endpoints),
+            prepare=prepare,
+            kept=begun,
+        )
+        for endpoint in run.endpoints:
+            self._admit(endpoint)
+            self._naming.join(container, endpoint)
+        if sockets is not None:
+            self._naming.serve(container, run, sockets)
+
+    async def detach(self, run: Run) -> None:
+        """Take back all that a run has of networks; what is gone already is no error.
+
+        The kernel ends a namespace, and the interfaces with it, in its own time once no process is inside;
+        one that somebody still holds loses its interfaces half a second later.
+
+        Raises:
+            errors.System: the kernel refused a step; the others are done all the same.
+        """
+        self._naming.stop(run.id)
+        failed: errors.ProaError | None = None
+        for endpoint in run.endpoints:
+            try:
+                self._dismiss(endpoint)
+            except errors.ProaError as error:
+                failed = error
+            self._linger(endpoint)
+        if run.netns:
+            netns.remove(Path(run.netns))
+        if failed is not None:
+            raise failed
+
+    async def plug(self, container: Container, run: Run, endpoint: Endpoint) -> Run:
+        """Attach one more endpoint, which ``run`` has already, to a namespace that lives.
+
+        Returns the run with the published ports where the gateway is now.
+
+        Raises:
+            errors.System: the kernel refused; :meth:`unplug` takes back what is there by then.
+        """
+        await sandbox.plug(Path(run.netns), self._interface(endpoint), gateways_of(run.endpoints))
+        self._admit(endpoint)
+        self._naming.join(container, endpoint)
+        moved = self._move_ports(run)
+        await self._naming.renew(container, moved)
+        return moved
+
+    async def unplug(self, container: Container, run: Run, endpoint: Endpoint) -> Run:
+        """Take one endpoint, which ``run`` has no more, out of a namespace that lives; return the run as
+        :meth:`plug` does.
+
+        Raises:
+            errors.System: the kernel refused a step.
+        """
+        self._naming.leave(endpoint)
+        moved = self._move_ports(run, left=endpoint)
+        try:
+            await sandbox.unplug(Path(run.netns), endpoint.interface, gateways_of(run.endpoints))
+        finally:
+            self._forget(endpoint)
+        await self._naming.renew(container, moved)
+        return moved
+
+    def _move_ports(self, run: Run, left: Endpoint | None = None) -> Run:
+        """Have the ports lead to where the gateways are now; ``left`` is an endpoint that goes."""
+        former = [*run.endpoints, *([left] if left else [])]
+        ports = [port for endpoint in former for port in endpoint.ports]
+        endpoints = self._with_ports(run.endpoints, ports)
+        before = {endpoint.endpoint_id: endpoint for endpoint in former}
+        after = {endpoint.endpoint_id: endpoint for endpoint in endpoints}
+        for endpoint_id, old in before.items():
+            if (new := after.get(endpoint_id)) is None:
+                self._firewall.dismiss(old.host_interface or None, _published(old))
+            elif new.ports != old.ports:
+                self._firewall.dismiss(None, _published(old))
+        for endpoint_id, new in after.items():
+            if new.ports != before[endpoint_id].ports:
+                self._firewall.admit(None, _published(new))
+            self._live[endpoint_id] = new
+        return replace(run, endpoints=endpoints)
+
+    def _interface(self, endpoint: Endpoint) -> sandbox.Interface:
+        network = self._networks.find(endpoint.network_id)
+        options = bridge_options(network.options)
+        addresses = [a for a in (endpoint.ipv4_interface, endpoint.ipv6_interface) if a is not None]
+        return sandbox.Interface(
+            name=endpoint.interface,
+            kind="veth" if endpoint.driver == "bridge" else _link_kind(endpoint.driver),
+            host_interface=endpoint.host_interface,
+            master=network.interface,
+            mode=link_options(network.options).mode if endpoint.driver != "bridge" else "",
+            mtu=options.mtu or (self._config.mtu if network.is_default_bridge else 1500),
+            mac_address=endpoint.mac_address,
+            addresses=tuple(addresses),
+            hairpin=bool(endpoint.ports),
+        )
+
+    def _admit(self, endpoint: Endpoint) -> None:
+        """Let the packet filter know the endpoint, and its ports."""
+        if endpoint.driver != "bridge":
+            return
+        self._firewall.admit(self.filter_port(endpoint), _published(endpoint))
+        if ports := _udp(endpoint.ports):
+            self._nursery.start_soon(self._forget_flows, partial(conntrack.forget_untranslated, ports))
+
+    def filter_port(self, endpoint: Endpoint) -> Port:
+        """What the packet filter must know of an endpoint on a bridge."""
+        addresses = [a.ip for a in (endpoint.ipv4_interface, endpoint.ipv6_interface) if a is not None]
+        return Port(
+            host_interface=endpoint.host_interface,
+            bridge=self._networks.find(endpoint.network_id).interface,
+            mac=endpoint.mac_address,
+            addresses=tuple(addresses),
+            strict=self._strict.get(endpoint.endpoint_id, False),
+        )
+
+    def _dismiss(self, endpoint: Endpoint) -> None:
+        self._naming.leave(endpoint)
+        if endpoint.driver != "bridge":
+            return
+        self._firewall.dismiss(endpoint.host_interface, _published(endpoint))
+        if ports := _udp(endpoint.ports):
+            address = endpoint.address
+            self._nursery.start_soon(
+                self._forget_flows, lambda: conntrack.forget_translated(ports, address)
+            )
+
+    async def _forget_flows(self, forget: Callable[[], int]) -> None:
+        try:
+            await trio.to_thread.run_sync(forget)
+        except errors.System as error:
+            log.warning("a UDP client that keeps sending may reach the wrong place", error=error.message)
+
+    # --- what outlives its endpoint for a moment --------------------------------------------------------
+
+    def _linger(self, endpoint: Endpoint) -> None:
+        """Keep an address from being given out while the interface that has it may still be there."""
+        self._live.pop(endpoint.endpoint_id, None)
+        self._strict.pop(endpoint.endpoint_id, None)
+        if not self._lingering:
+            self._nursery.start_soon(self._sweep)
+        self._lingering[endpoint.endpoint_id] = endpoint
+
+    async def _sweep(self) -> None:
+        """Delete the interfaces that did not go with their namespaces: some process is still inside."""
+        while self._lingering:
+            await trio.sleep(SWEEP_AFTER_S)
+            seen = list(self._lingering.values())
+            names = [endpoint.host_interface for endpoint in seen if endpoint.host_interface]
+            try:
+                await trio.to_thread.run_sync(netlink.delete_links, names)
+            except errors.System as error:
+                log.error("interface not deleted; recovery tries again", error=error.message)
+            for endpoint in seen:
+                del self._lingering[endpoint.endpoint_id]
+                self._addresses.release(endpoint)
+
+    def _forget(self, endpoint: Endpoint) -> None:
+        """It is not in the kernel, or not any more."""
+        self._live.pop(endpoint.endpoint_id, None)
+        self._strict.pop(endpoint.endpoint_id, None)
+        self._addresses.release(endpoint)
+
+    # --- recovery ---------------------------------------------------------------------------------------
+
+    async def adopt(self, container: Container, run: Run) -> None:
+        """Know the endpoints of a run that an earlier daemon made, and answer for its names again.
+
+        Raises:
+            errors.System: its namespace cannot be entered.
+        """
+        for endpoint in run.endpoints:
+            self._live[endpoint.endpoint_id] = endpoint
+            self._strict[endpoint.endpoint_id] = not may_configure_network(container.host_config)
+            self._addresses.adopt(endpoint)
+            self._naming.join(container, endpoint)
+        await self._naming.renew(container, run)
+
+
+def gateways_of(endpoints: Iterable[Endpoint]) -> sandbox.Gateways:
+    """The default routes of a namespace with these endpoints."""
+    gateway4, gateway6 = elect_gateways(endpoints)
+    return sandbox.Gateways(
+        ipv4=(gateway4.interface, gateway4.gateway) if gateway4 is not None else None,
+        ipv6=(gateway6.interface, gateway6.ipv6_gateway) if gateway6 is not None else None,
+    )
+
+
+def _free_interface(network: Network, wish: EndpointSettings, beside: Iterable[Endpoint]) -> str:
+    """The interface's name in the container: the first free one of the network's prefix."""
+    taken = {endpoint.interface for endpoint in beside}
+    if (asked := (wish.driver_opts or {}).get("com.docker.network.endpoint.ifname", "")) and asked not in taken:
+        return asked
+    prefix = interface_prefix(network.options)
+    return next(name for number in range(len(taken) + 1) if (name := f"{prefix}{number}") not in taken)
+
+
+def _mac(
+    container: Container, network: Network, wish: EndpointSettings, address: IPv4Address | IPv6Address | None
+) -> str:
+    if network.driver == "ipvlan":
+        return ""  # its interfaces have their parent's
+    is_mode = container.host_config.network_mode in (network.name, network.id, "default", "")
+    asked = wish.mac_address or (container.config.mac_address if is_mode else "")
+    if asked:
+        return check_mac(asked)
+    return mac_of(address) if isinstance(address, IPv4Address) else random_mac(secrets.token_bytes(5))
+
+
+def _link_kind(driver: str) -> sandbox.Kind:
+    return "macvlan" if driver == "macvlan" else "ipvlan"
+
+
+def _published(endpoint: Endpoint) -> Published:
+    return published_of(endpoint.address, endpoint.ipv6_address, endpoint.ports)
+
+
+def _udp(ports: Iterable[PublishedPort]) -> list[int]:
+    return [port.host_port for port in ports if port.protocol == "udp"]

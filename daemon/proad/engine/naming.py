@@ -1,0 +1,129 @@
+"""Trio-flavoured. Names on networks of one's own: who is called what, and a resolver for each run.
+
+On the default bridge nobody has a name. On every other network a container is known by its name, its short
+id, its hostname and the aliases that it has there; a run with at least one such network has a resolver at
+127.0.0.11, and its ``resolv.conf`` says so.
+"""
+
+from collections.abc import Callable, Iterable
+from ipaddress import ip_address
+from pathlib import Path
+
+from proad.config import Config
+from proad.engine.etc import host_nameservers
+from proad.engine.names import Names
+from proad.engine.networks import Networks
+from proad.engine.resolvers import Resolvers, Upstream, View
+from proad.host.dnssockets import DnsSockets, lay_resolver, lay_resolver_in
+from proad.model.container import Container, Run
+from proad.model.network import Endpoint, EndpointSettings, Network
+from proad.store.db import Store
+
+
+class Naming:
+    """Keeps names and resolvers in step with endpoints."""
+
+    def __init__(
+        self, config: Config, store: Store, networks: Networks, names: Names, resolvers: Resolvers
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._networks = networks
+        self._names = names
+        self._resolvers = resolvers
+
+    # --- names ------------------------------------------------------------------------------------------
+
+    def join(self, container: Container, endpoint: Endpoint) -> None:
+        """Answer to the container's names on the endpoint's network, if names are for it."""
+        network = self._networks.find(endpoint.network_id)
+        if not has_names(network):
+            return
+        wish = container.networks.get(network.name, EndpointSettings())
+        found = (endpoint.address, endpoint.ipv6_address)
+        self._names.join(
+            network.id,
+            endpoint.endpoint_id,
+            names=dns_names(container, wish),
+            canonical=container.name,
+            addresses=[ip_address(address) for address in found if address],
+        )
+
+    def leave(self, endpoint: Endpoint) -> None:
+        self._names.leave(endpoint.network_id, endpoint.endpoint_id)
+
+    def renamed(self, container: Container) -> None:
+        """The container has a new name: its endpoints answer to that at once, and no more to the old one."""
+        for endpoint in container.run.endpoints if container.run is not None else ():
+            network = self._networks.find(endpoint.network_id)
+            if has_names(network):
+                wish = container.networks.get(network.name, EndpointSettings())
+                names = dns_names(container, wish)
+                self._names.rename(endpoint.endpoint_id, names=names, canonical=container.name)
+
+    # --- resolvers --------------------------------------------------------------------------------------
+
+    def prepare(self, container: Container, run: Run) -> Callable[[], DnsSockets] | None:
+        """What lays a resolver in the run's new namespace; None where the run shall have none."""
+        return lay_resolver if self.resolves(run) else None
+
+    def resolves(self, run: Run) -> bool:
+        """Whether the run has a resolver of ours."""
+        return any(has_names(self._networks.find(endpoint.network_id)) for endpoint in run.endpoints)
+
+    def serve(self, container: Container, run: Run, sockets: DnsSockets) -> None:
+        """Begin to answer a run's questions."""
+        self._resolvers.open(run.id, sockets, self._view(container, run))
+
+    async def renew(self, container: Container, run: Run) -> None:
+        """A run's endpoints have changed, or an earlier daemon has made them: answer accordingly.
+
+        Raises:
+            errors.System: the run's namespace cannot be entered.
+        """
+        if not self.resolves(run):
+            self._resolvers.close(run.id)
+        elif run.id in self._resolvers:
+            self._resolvers.update(run.id, self._view(container, run))
+        else:
+            self.serve(container, run, await lay_resolver_in(Path(run.netns)))
+
+    def stop(self, run_id: str) -> None:
+        self._resolvers.close(run_id)
+
+    def _view(self, container: Container, run: Run) -> View:
+        networks = [self._networks.find(endpoint.network_id) for endpoint in run.endpoints]
+        asked = container.host_config.dns or list(self._config.dns)
+        upstreams = [Upstream(server, in_container=True) for server in asked] or [
+            Upstream(server, in_container=False) for server in host_nameservers()
+        ]
+        return View(
+            networks=tuple(network.id for network in networks if has_names(network)),
+            links=self._links(container, networks),
+            upstreams=tuple(upstreams),
+            forwards=any(not network.internal for network in networks),
+        )
+
+    def _links(self, container: Container, networks: Iterable[Network]) -> dict[str, str]:
+        """Aliases that only this container knows, and the names that they stand for."""
+        links = {link.alias: self._name_of(link.id, link.name) for link in container.links}
+        for network in networks:
+            for wish in container.networks.get(network.name, EndpointSettings()).links or ():
+                target, _, alias = wish.partition(":")
+                links[alias or target] = target
+        return links
+
+    def _name_of(self, container_id: str, name: str) -> str:
+        container = self._store.containers.get(container_id)
+        return container.name if container is not None else name
+
+
+def has_names(network: Network) -> bool:
+    return not network.is_predefined
+
+
+def dns_names(container: Container, wish: EndpointSettings) -> list[str]:
+    """What a container is called on a network, in Docker's order, each once."""
+    names = [container.name, *(wish.aliases or ()), container.short_id, container.config.hostname]
+    return [name for name in dict.fromkeys(names) if name]
+
