@@ -3,6 +3,7 @@
 import re
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
+from typing import Literal
 
 import msgspec
 
@@ -113,6 +114,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     ipv6_gateway: str = ""
     gw_priority: int = 0
     ports: tuple[PublishedPort, ...] = ()
+    state: Literal["joining", "joined", "leaving"] = "joined"
+    """What a running container's connect and disconnect are doing to it just now."""
 
     @property
     def ipv4_interface(self) -> IPv4Interface | None:
