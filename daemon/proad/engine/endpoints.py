@@ -118,7 +118,7 @@ class Endpoints:
             reserved = self._reserve_ports(container, planned)
         except BaseException:
             for endpoint in planned:
-                self._forget(endpoint)
+                self.forget(endpoint)
             raise
         endpoints = self._with_ports(planned, reserved.ports)
         for endpoint in endpoints:
@@ -147,6 +147,7 @@ class Endpoints:
             endpoint_id=endpoint_id,
             netns=run.netns,
             interface=_free_interface(network, wish, beside),
+            master=network.interface,
             host_interface=interface_name(endpoint_id) if network.driver == "bridge" else "",
             mac_address=_mac(container, network, wish, addresses.ipv4),
             address=str(addresses.ipv4 or ""),
@@ -213,7 +214,7 @@ class Endpoints:
         Raises:
             errors.System: the kernel refused; :meth:`detach` takes back what is there by then.
         """
-        prepare = self._naming.prepare(container, run)
+        prepare = self._naming.prepare(run)
         sockets = await sandbox.create_sandbox(
             Path(run.netns),
             [self._interface(endpoint) for endpoint in run.endpoints],
@@ -276,7 +277,7 @@ class Endpoints:
         try:
             await sandbox.unplug(Path(run.netns), endpoint.interface, gateways_of(run.endpoints))
         finally:
-            self._forget(endpoint)
+            self.forget(endpoint)
         await self._naming.renew(container, moved)
         return moved
 
@@ -306,7 +307,7 @@ class Endpoints:
             name=endpoint.interface,
             kind="veth" if endpoint.driver == "bridge" else _link_kind(endpoint.driver),
             host_interface=endpoint.host_interface,
-            master=network.interface,
+            master=endpoint.master,
             mode=link_options(network.options).mode if endpoint.driver != "bridge" else "",
             mtu=options.mtu or (self._config.mtu if network.is_default_bridge else 1500),
             mac_address=endpoint.mac_address,
@@ -327,7 +328,7 @@ class Endpoints:
         addresses = [a.ip for a in (endpoint.ipv4_interface, endpoint.ipv6_interface) if a is not None]
         return Port(
             host_interface=endpoint.host_interface,
-            bridge=self._networks.find(endpoint.network_id).interface,
+            bridge=endpoint.master,
             mac=endpoint.mac_address,
             addresses=tuple(addresses),
             strict=self._strict.get(endpoint.endpoint_id, False),
@@ -374,7 +375,15 @@ class Endpoints:
                 del self._lingering[endpoint.endpoint_id]
                 self._addresses.release(endpoint)
 
-    def _forget(self, endpoint: Endpoint) -> None:
+    async def replace_link(self, run: Run, endpoint: Endpoint) -> None:
+        """Make an endpoint's interface again that somebody has deleted.
+
+        Raises:
+            errors.System: the kernel refused.
+        """
+        await sandbox.plug(Path(run.netns), self._interface(endpoint), gateways_of(run.endpoints))
+
+    def forget(self, endpoint: Endpoint) -> None:
         """It is not in the kernel, or not any more."""
         self._live.pop(endpoint.endpoint_id, None)
         self._strict.pop(endpoint.endpoint_id, None)

@@ -12,23 +12,19 @@ from pathlib import Path
 from proad.config import Config
 from proad.engine.etc import host_nameservers
 from proad.engine.names import Names
-from proad.engine.networks import Networks
 from proad.engine.resolvers import Resolvers, Upstream, View
 from proad.host.dnssockets import DnsSockets, lay_resolver, lay_resolver_in
 from proad.model.container import Container, Run
-from proad.model.network import Endpoint, EndpointSettings, Network
+from proad.model.network import Endpoint, EndpointSettings
 from proad.store.db import Store
 
 
 class Naming:
     """Keeps names and resolvers in step with endpoints."""
 
-    def __init__(
-        self, config: Config, store: Store, networks: Networks, names: Names, resolvers: Resolvers
-    ) -> None:
+    def __init__(self, config: Config, store: Store, names: Names, resolvers: Resolvers) -> None:
         self._config = config
         self._store = store
-        self._networks = networks
         self._names = names
         self._resolvers = resolvers
 
@@ -36,13 +32,12 @@ class Naming:
 
     def join(self, container: Container, endpoint: Endpoint) -> None:
         """Answer to the container's names on the endpoint's network, if names are for it."""
-        network = self._networks.find(endpoint.network_id)
-        if not has_names(network):
+        if not endpoint.has_names:
             return
-        wish = container.networks.get(network.name, EndpointSettings())
+        wish = container.networks.get(endpoint.network, EndpointSettings())
         found = (endpoint.address, endpoint.ipv6_address)
         self._names.join(
-            network.id,
+            endpoint.network_id,
             endpoint.endpoint_id,
             names=dns_names(container, wish),
             canonical=container.name,
@@ -55,21 +50,20 @@ class Naming:
     def renamed(self, container: Container) -> None:
         """The container has a new name: its endpoints answer to that at once, and no more to the old one."""
         for endpoint in container.run.endpoints if container.run is not None else ():
-            network = self._networks.find(endpoint.network_id)
-            if has_names(network):
-                wish = container.networks.get(network.name, EndpointSettings())
+            if endpoint.has_names:
+                wish = container.networks.get(endpoint.network, EndpointSettings())
                 names = dns_names(container, wish)
                 self._names.rename(endpoint.endpoint_id, names=names, canonical=container.name)
 
     # --- resolvers --------------------------------------------------------------------------------------
 
-    def prepare(self, container: Container, run: Run) -> Callable[[], DnsSockets] | None:
+    def prepare(self, run: Run) -> Callable[[], DnsSockets] | None:
         """What lays a resolver in the run's new namespace; None where the run shall have none."""
         return lay_resolver if self.resolves(run) else None
 
     def resolves(self, run: Run) -> bool:
         """Whether the run has a resolver of ours."""
-        return any(has_names(self._networks.find(endpoint.network_id)) for endpoint in run.endpoints)
+        return any(endpoint.has_names for endpoint in run.endpoints)
 
     def serve(self, container: Container, run: Run, sockets: DnsSockets) -> None:
         """Begin to answer a run's questions."""
@@ -92,23 +86,26 @@ class Naming:
         self._resolvers.close(run_id)
 
     def _view(self, container: Container, run: Run) -> View:
-        networks = [self._networks.find(endpoint.network_id) for endpoint in run.endpoints]
         asked = container.host_config.dns or list(self._config.dns)
         upstreams = [Upstream(server, in_container=True) for server in asked] or [
             Upstream(server, in_container=False) for server in host_nameservers()
         ]
         return View(
-            networks=tuple(network.id for network in networks if has_names(network)),
-            links=self._links(container, networks),
+            networks=tuple(endpoint.network_id for endpoint in run.endpoints if endpoint.has_names),
+            links=self._links(container, run.endpoints),
             upstreams=tuple(upstreams),
-            forwards=any(not network.internal for network in networks),
+            forwards=any(not self._is_internal(endpoint) for endpoint in run.endpoints),
         )
 
-    def _links(self, container: Container, networks: Iterable[Network]) -> dict[str, str]:
+    def _is_internal(self, endpoint: Endpoint) -> bool:
+        network = self._store.networks.get(endpoint.network_id)
+        return network is not None and network.internal
+
+    def _links(self, container: Container, endpoints: Iterable[Endpoint]) -> dict[str, str]:
         """Aliases that only this container knows, and the names that they stand for."""
         links = {link.alias: self._name_of(link.id, link.name) for link in container.links}
-        for network in networks:
-            for wish in container.networks.get(network.name, EndpointSettings()).links or ():
+        for endpoint in endpoints:
+            for wish in container.networks.get(endpoint.network, EndpointSettings()).links or ():
                 target, _, alias = wish.partition(":")
                 links[alias or target] = target
         return links
@@ -116,10 +113,6 @@ class Naming:
     def _name_of(self, container_id: str, name: str) -> str:
         container = self._store.containers.get(container_id)
         return container.name if container is not None else name
-
-
-def has_names(network: Network) -> bool:
-    return not network.is_predefined
 
 
 def dns_names(container: Container, wish: EndpointSettings) -> list[str]:

@@ -104,6 +104,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     netns: str
     """Path of the network namespace's bind mount."""
     interface: str
+    master: str
+    """The bridge, or the parent link."""
     host_interface: str = ""
     mac_address: str = ""
     address: str = ""
@@ -116,6 +118,11 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     ports: tuple[PublishedPort, ...] = ()
     state: Literal["joining", "joined", "leaving"] = "joined"
     """What a running container's connect and disconnect are doing to it just now."""
+
+    @property
+    def has_names(self) -> bool:
+        """Whether containers find each other by name there: everywhere but on the default bridge."""
+        return self.network not in PREDEFINED
 
     @property
     def ipv4_interface(self) -> IPv4Interface | None:
