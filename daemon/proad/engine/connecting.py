@@ -65,7 +65,7 @@ class Connector:
                 raise errors.Forbidden(
                     f"endpoint with name {container.name} already exists in network {network.name}"
                 )
-            networks = {**self._asked(container), network.name: wish}
+            networks = {**container.networks, network.name: wish}
             if not container.status.has_process:
                 with self._store.transaction() as tx:
                     tx.put_container(replace(container, networks=networks))
@@ -95,7 +95,7 @@ class Connector:
                 raise errors.Forbidden(
                     f"container {container.id} is not connected to network {network.name}"
                 )
-            networks = {name: wish for name, wish in self._asked(container).items() if name != network.name}
+            networks = {name: wish for name, wish in container.networks.items() if name != network.name}
             bare = replace(container, networks=networks)
             endpoint = _endpoint_on(container, network)
             if endpoint is None:
@@ -179,17 +179,10 @@ class Connector:
             raise errors.NotFound(f"No such container: {container.id}")
         return found
 
-    def _asked(self, container: Container) -> dict[str, EndpointSettings]:
-        """What each of its networks is asked for, none left out that its mode implies."""
-        return {
-            name: container.networks.get(name, EndpointSettings())
-            for name in self._networks.wanted_by(container)
-        }
-
     def _connected(self, container: Container) -> set[str]:
         if container.status.has_process and container.run is not None:
             return {endpoint.network for endpoint in container.run.endpoints}
-        return set(self._networks.wanted_by(container))
+        return set(container.networks)
 
 
 def tell_endpoint(tx: Transaction, action: str, container: Container, endpoint: Endpoint) -> None:

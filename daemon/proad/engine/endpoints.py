@@ -64,6 +64,7 @@ class Endpoints:
         self,
         config: Config,
         networks: Networks,
+        addresses: Addresses,
         firewall: Firewall,
         naming: Naming,
         nursery: trio.Nursery,
@@ -73,7 +74,7 @@ class Endpoints:
         self._firewall = firewall
         self._naming = naming
         self._nursery = nursery
-        self._addresses = Addresses(networks)
+        self._addresses = addresses
         self._reserver = PortReserver(config.port_range)
         self._directory = config.exec_root / "netns"
         self._live: dict[str, Endpoint] = {}
@@ -391,18 +392,13 @@ class Endpoints:
 
     # --- recovery ---------------------------------------------------------------------------------------
 
-    async def adopt(self, container: Container, run: Run) -> None:
-        """Know the endpoints of a run that an earlier daemon made, and answer for its names again.
-
-        Raises:
-            errors.System: its namespace cannot be entered.
-        """
+    def adopt(self, container: Container, run: Run) -> None:
+        """Know the endpoints of a run that an earlier daemon made."""
         for endpoint in run.endpoints:
             self._live[endpoint.endpoint_id] = endpoint
             self._strict[endpoint.endpoint_id] = not may_configure_network(container.host_config)
             self._addresses.adopt(endpoint)
             self._naming.join(container, endpoint)
-        await self._naming.renew(container, run)
 
 
 def gateways_of(endpoints: Iterable[Endpoint]) -> sandbox.Gateways:

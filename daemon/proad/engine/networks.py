@@ -122,12 +122,16 @@ class Networks:
         default bridge first, then by name.
         """
         mode = container.host_config.network_mode
-        if container.config.network_disabled or mode in ("host", "none") or mode.startswith("container:"):
+        if container.config.network_disabled or not self.is_attached_by(mode):
             return []
         names = set(container.networks) or {DEFAULT_BRIDGE if mode in BRIDGE_NAMES else mode}
         if not self._config.has_bridge:
             names.discard(DEFAULT_BRIDGE)
         return sorted(names, key=lambda name: (name != DEFAULT_BRIDGE, name))
+
+    def is_attached_by(self, mode: str) -> bool:
+        """Whether containers of that network mode are attached to networks."""
+        return mode not in ("host", "none") and not mode.startswith("container:")
 
     def withholds_ports(self, container: Container) -> bool:
         """Whether it publishes ports on a default bridge that there is not."""

@@ -21,7 +21,7 @@ import trio
 
 from proad.config import Config
 from proad.engine.mounting import Mounting
-from proad.engine.networks import Networks
+from proad.engine.endpoints import Endpoints
 from proad.engine.undo import Undo, run_undo
 from proad.host import mounts
 from proad.host.cgroup import Cgroups
@@ -56,7 +56,7 @@ class RunResources:
         store: Store,
         overlay: Overlay,
         mounting: Mounting,
-        networks: Networks,
+        endpoints: Endpoints,
         cgroups: Cgroups,
         nursery: trio.Nursery,
     ) -> None:
@@ -64,7 +64,7 @@ class RunResources:
         self._store = store
         self._overlay = overlay
         self._mounting = mounting
-        self._networks = networks
+        self._endpoints = endpoints
         self._cgroups = cgroups
         self._nursery = nursery
         self._finishing: dict[str, trio.Event] = {}

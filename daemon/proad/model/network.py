@@ -1,6 +1,7 @@
 """Sync, pure. Networks and endpoints as records, and what they are called."""
 
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 from typing import Literal
@@ -133,6 +134,12 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         return (
             IPv6Interface(f"{self.ipv6_address}/{self.ipv6_prefix_length}") if self.ipv6_address else None
         )
+
+
+def own_addresses(endpoints: Iterable[Endpoint]) -> list[str]:
+    """The addresses that a container has by its endpoints, IPv4 before IPv6 of each."""
+    pairs = ((endpoint.address, endpoint.ipv6_address) for endpoint in endpoints)
+    return [address for pair in pairs for address in pair if address]
 
 
 # --- names ----------------------------------------------------------------------------------------------
