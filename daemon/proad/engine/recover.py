@@ -19,6 +19,7 @@ import trio
 from msgspec.structs import replace
 
 from proad.config import Config
+from proad.engine.bootorder import needs_of, start_in_order
 from proad.engine.connecting import Connector
 from proad.engine.control import Control
 from proad.engine.dispose import Disposer
@@ -125,11 +126,13 @@ class Recovery:
         await self._volumes.recover()
         await self._mounting.recover()
         await self._free_unowned()
+        wanted = []
         for container in list(self._store.containers.values()):
             if container.run is not None and container.run.ending is not None:
                 self._nursery.start_soon(self._control.carry_on, container.id, container.run.id)
-            else:
-                self._start_by_policy(container, was_running=container.id in was_running)
+            elif self._starts_by_policy(container, was_running=container.id in was_running):
+                wanted.append(container)
+        self._nursery.start_soon(start_in_order, needs_of(self._store, wanted), self._start_at_boot)
 
     async def on_timer(self) -> None:
         """Free what nobody owns: what undos could not remove, and what was left by things that died."""
@@ -252,17 +255,15 @@ class Recovery:
         except errors.ProaError as error:
             log.error("removal not finished", container=container.id, error=error.message)
 
-    def _start_by_policy(self, container: Container, *, was_running: bool) -> None:
+    def _starts_by_policy(self, container: Container, *, was_running: bool) -> bool:
         if container.status is not Status.EXITED or not container.has_been_started:
-            return
-        wanted = restarts_at_boot(
+            return False
+        return restarts_at_boot(
             container.host_config.restart_policy,
             was_running=was_running,
             exit_code=container.exit_code,
             stopped_by_user=container.stopped_by_user,
         )
-        if wanted:
-            self._nursery.start_soon(self._start_at_boot, container.id)
 
     async def _start_at_boot(self, container_id: str) -> None:
         try:
