@@ -17,8 +17,8 @@ from proad.engine.networks import Networks
 from proad.engine.resources import RunResources
 from proad.model import errors
 from proad.model.container import Container, Run, Status
+from proad.model.endpointcheck import check_endpoint
 from proad.model.network import Endpoint, EndpointSettings, Network
-from proad.model.networkrequest import check_endpoint
 from proad.store.db import Store, Transaction
 
 log = structlog.get_logger(__name__)

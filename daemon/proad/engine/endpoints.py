@@ -309,7 +309,7 @@ class Endpoints:
             kind="veth" if endpoint.driver == "bridge" else _link_kind(endpoint.driver),
             host_interface=endpoint.host_interface,
             master=endpoint.master,
-            mode=link_options(network.options).mode if endpoint.driver != "bridge" else "",
+            mode=link_options(network.options, network.driver).mode if endpoint.driver != "bridge" else "",
             mtu=options.mtu or (self._config.mtu if network.is_default_bridge else 1500),
             mac_address=endpoint.mac_address,
             addresses=tuple(addresses),

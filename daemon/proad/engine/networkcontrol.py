@@ -235,7 +235,7 @@ def _interface(request: NetworkRequest, network_id: str) -> str:
     """The host's interface: the one that is named, else one called after the network's id, as with Docker."""
     if request.driver == "bridge":
         return bridge_options(request.options).name or BRIDGE_PREFIX + network_id[:12]
-    return link_options(request.options).parent or PARENT_PREFIX + network_id[:12]
+    return link_options(request.options, request.driver).parent or PARENT_PREFIX + network_id[:12]
 
 
 def _is_wanted(wanted: filters.Filters, network: Network) -> bool:

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from itertools import chain
 
 from proad.host.mounts import describe_errno
-from proad.model.ports import PortRequest, PublishedPort
+from proad.model.ports import ANY_IPV4, ANY_IPV6, PortRequest, PublishedPort
 
 _TYPES = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "sctp": socket.SOCK_STREAM}
 _NUMBERS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
+_Known = dict[tuple[str, int], list[str]]
+"""By protocol and port, the addresses at which containers have it."""
 _NO_SCTP = (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT)
 
 
@@ -24,11 +26,18 @@ class PortTaken(Exception):
     """No port that a request allows is free; the text tells of the last that was tried, in Docker's words."""
 
 
+class _Refused(Exception):
+    """One port is not free. ``is_final``: nor will another be, for the same reason."""
+
+    def __init__(self, message: str, *, is_final: bool) -> None:
+        super().__init__(message)
+        self.is_final = is_final
+
+
 @dataclass(frozen=True)
 class ReservedPorts:
     """Ports that nobody else can bind while the sockets are open; close them once the monitor has copies."""
 
-    endpoint_id: str
     ports: tuple[PublishedPort, ...]
     sockets: tuple[socket.socket, ...]
 
@@ -37,8 +46,7 @@ class ReservedPorts:
 
     def close(self) -> None:
         """Close the daemon's copies; closing twice is no error."""
-        for held in self.sockets:
-            held.close()
+        _close(self.sockets)
 
     def __enter__(self) -> "ReservedPorts":
         return self
@@ -55,9 +63,9 @@ class PortReserver:
         self._next = port_range[0]
 
     def reserve(
-        self, endpoint_id: str, requests: Sequence[PortRequest], taken: Iterable[tuple[str, str, int]] = ()
+        self, requests: Sequence[PortRequest], taken: Iterable[tuple[str, str, int]] = ()
     ) -> ReservedPorts:
-        """Bind a socket for each request, in order, or none at all.
+        """Bind sockets for each request, in order, or none at all.
 
         ``taken`` are protocol, address and port of what containers have: the kernel refuses those as well,
         but only as long as it knows the protocol, and not in words that a user understands.
@@ -65,41 +73,36 @@ class PortReserver:
         Raises:
             PortTaken: nothing that a request allows is free.
         """
-        known = set(taken)
+        known = _known(taken if requests else ())
         ports: list[PublishedPort] = []
         sockets: list[socket.socket] = []
         try:
             for request in requests:
                 port, held = self._reserve_one(request, known)
-                known.add((request.protocol, request.host_ip, port))
-                ports.append(_published(request, port))
-                sockets += [held] if held else []
+                sockets += held
+                for host_ip in request.host_ips:
+                    known.setdefault((request.protocol, port), []).append(host_ip)
+                    ports.append(_published(request, host_ip, port))
         except BaseException:
-            for held in sockets:
-                held.close()
+            _close(sockets)
             raise
-        return ReservedPorts(endpoint_id, tuple(ports), tuple(sockets))
+        return ReservedPorts(tuple(ports), tuple(sockets))
 
-    def _reserve_one(
-        self, request: PortRequest, known: set[tuple[str, str, int]]
-    ) -> tuple[int, socket.socket | None]:
-        refusal = ""
+    def _reserve_one(self, request: PortRequest, known: _Known) -> tuple[int, list[socket.socket]]:
+        """The first port that is free on all addresses of the request, and the sockets that keep it."""
+        refusal: _Refused | None = None
         for port in self._candidates(request):
-            if _is_known(request, port, known):
-                refusal = f"Bind for {request.host_ip}:{port} failed: port is already allocated"
-                continue
             try:
-                held = bind(request.protocol, request.host_ip, port)
-            except OSError as error:
-                reason = describe_errno(error.errno or 0)
-                refusal = f"failed to bind host port {request.host_ip}:{port}/{request.protocol}: {reason}"
-                if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                held = _bind_all(request, port, known)
+            except _Refused as error:
+                refusal = error
+                if error.is_final:
                     break
                 continue
             if not request.first:
                 self._next = port + 1
             return port, held
-        raise PortTaken(refusal)
+        raise PortTaken(str(refusal))
 
     def _candidates(self, request: PortRequest) -> Iterable[int]:
         if request.first:
@@ -109,20 +112,56 @@ class PortReserver:
         return chain(range(start, last + 1), range(first, start))
 
 
-def _published(request: PortRequest, port: int) -> PublishedPort:
+def _published(request: PortRequest, host_ip: str, port: int) -> PublishedPort:
     return PublishedPort(
-        container_port=request.container_port,
-        protocol=request.protocol,
-        host_ip=request.host_ip,
-        host_port=port,
+        container_port=request.container_port, protocol=request.protocol, host_ip=host_ip, host_port=port
     )
 
 
-def _is_known(request: PortRequest, port: int, known: set[tuple[str, str, int]]) -> bool:
-    """Whether a container has the port on this address, on all addresses, or, if we want all, on any."""
-    if request.host_ip == "0.0.0.0":
-        return any(protocol == request.protocol and number == port for protocol, _, number in known)
-    return not known.isdisjoint({(request.protocol, ip, port) for ip in (request.host_ip, "0.0.0.0")})
+def _known(taken: Iterable[tuple[str, str, int]]) -> _Known:
+    known: _Known = {}
+    for protocol, address, port in taken:
+        known.setdefault((protocol, port), []).append(address)
+    return known
+
+
+def _bind_all(request: PortRequest, port: int, known: _Known) -> list[socket.socket]:
+    """Bind a port on all addresses of a request, or on none.
+
+    Raises:
+        _Refused: it is not free on one of them.
+    """
+    held: list[socket.socket] = []
+    for host_ip in request.host_ips:
+        where = f"[{host_ip}]:{port}" if ":" in host_ip else f"{host_ip}:{port}"
+        try:
+            if any(_meet(host_ip, other) for other in known.get((request.protocol, port), ())):
+                raise _Refused(f"Bind for {where} failed: port is already allocated", is_final=False)
+            try:
+                bound = bind(request.protocol, host_ip, port)
+            except OSError as error:
+                reason = describe_errno(error.errno or 0)
+                raise _Refused(
+                    f"failed to bind host port {where}/{request.protocol}: {reason}",
+                    is_final=error.errno not in (errno.EADDRINUSE, errno.EACCES),
+                ) from error
+        except _Refused:
+            _close(held)
+            raise
+        held += [bound] if bound is not None else []
+    return held
+
+
+def _meet(one: str, other: str) -> bool:
+    """Whether two addresses are the same, or one of them is all addresses of the other's family."""
+    if (":" in one) != (":" in other):
+        return False
+    return one == other or one in (ANY_IPV4, ANY_IPV6) or other in (ANY_IPV4, ANY_IPV6)
+
+
+def _close(sockets: Iterable[socket.socket]) -> None:
+    for held in sockets:
+        held.close()
 
 
 def bind(protocol: str, address: str, port: int) -> socket.socket | None:
@@ -132,12 +171,13 @@ def bind(protocol: str, address: str, port: int) -> socket.socket | None:
         OSError: the port is taken, or the address is not one of this host's.
     """
     try:
-        held = socket.socket(socket.AF_INET, _TYPES[protocol], _NUMBERS[protocol])
+        held = socket.socket(_family(address), _TYPES[protocol], _NUMBERS[protocol])
     except OSError as error:
         if protocol == "sctp" and error.errno in _NO_SCTP:
             return None
         raise
     try:
+        _keep_to_family(held)
         held.bind((address, port))
     except OSError as error:
         held.close()
@@ -154,8 +194,9 @@ def _bind_over_closed_connections(address: str, port: int) -> socket.socket:
     listen has it alone, and only until others may reuse it. The shutdown ends the listening and keeps the
     port.
     """
-    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    held = socket.socket(_family(address), socket.SOCK_STREAM)
     try:
+        _keep_to_family(held)
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.bind((address, port))
         held.listen(0)
@@ -165,3 +206,13 @@ def _bind_over_closed_connections(address: str, port: int) -> socket.socket:
         held.close()
         raise
     return held
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def _keep_to_family(held: socket.socket) -> None:
+    """All addresses of IPv6 are not those of IPv4: these have a socket of their own, or none."""
+    if held.family == socket.AF_INET6:
+        held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

@@ -41,13 +41,14 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     """One subnet of a network, of IPv4 or IPv6, as text.
 
     ``ip_range`` is the part that addresses are chosen from, empty for all; ``auxiliary`` are addresses that
-    are never given out, by the names that the user gave them.
+    are never given out, by the names that the user gave them. ``chosen``: nobody asked for this subnet.
     """
 
     subnet: str
     ip_range: str = ""
     gateway: str = ""
     auxiliary: dict[str, str] = {}
+    chosen: bool = False
 
 
 class NetworkState(StrEnum):
@@ -131,9 +132,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ipv6_interface(self) -> IPv6Interface | None:
-        return (
-            IPv6Interface(f"{self.ipv6_address}/{self.ipv6_prefix_length}") if self.ipv6_address else None
-        )
+        return IPv6Interface(f"{self.ipv6_address}/{self.ipv6_prefix_length}") if self.ipv6_address else None
 
 
 def own_addresses(endpoints: Iterable[Endpoint]) -> list[str]:
@@ -175,3 +174,24 @@ def check_mac(text: str) -> str:
     if int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":
         raise errors.InvalidParameter(f"address {text}: not a MAC address that an interface can have")
     return mac
+
+
+def random_mac(five_bytes: bytes) -> str:
+    """Return a MAC address that is locally administered, from five bytes that nobody else has."""
+    return ":".join(f"{byte:02x}" for byte in b"\x02" + five_bytes)
+
+
+# --- gateways -------------------------------------------------------------------------------------------
+
+
+def elect_gateways(endpoints: Iterable[Endpoint]) -> tuple[Endpoint | None, Endpoint | None]:
+    """The endpoints of one run whose gateways are its default ones, of IPv4 and of IPv6.
+
+    The highest priority wins, then the first in the order of the networks' names; None where no network has a
+    gateway, as internal ones.
+    """
+    ranked = sorted(endpoints, key=lambda endpoint: (-endpoint.gw_priority, endpoint.network))
+    return (
+        next((endpoint for endpoint in ranked if endpoint.gateway), None),
+        next((endpoint for endpoint in ranked if endpoint.ipv6_gateway), None),
+    )

@@ -2,14 +2,15 @@
 
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv4Address
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv6Address
 
 import msgspec
 
 from proad.model import errors
 
 PROTOCOLS = ("tcp", "udp", "sctp")
+ANY_IPV4, ANY_IPV6 = "0.0.0.0", "::"
 MIN_PORT, MAX_PORT = 1, 65535
 
 
@@ -23,11 +24,13 @@ class PublishedPort(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PortRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A wish to publish: any free host port from ``first`` to ``last``; both 0 for "choose one"."""
+    """A wish to publish: any host port from ``first`` to ``last`` that is free on all of ``host_ips``; both 0
+    for "choose one".
+    """
 
     container_port: int
     protocol: str
-    host_ip: str
+    host_ips: tuple[str, ...]
     first: int = 0
     last: int = 0
 
@@ -68,48 +71,66 @@ def parse_host_port(text: str) -> tuple[int, int]:
 
 
 def parse_host_ip(text: str) -> str:
-    """Return the host address that a port binds to; empty means all of IPv4.
+    """Return the host address that a port binds to, in its usual writing; empty means all addresses.
 
     Raises:
-        errors.InvalidParameter: no address, or one of IPv6: containers have no IPv6 address to lead to.
+        errors.InvalidParameter: no address.
     """
     if not text:
-        return "0.0.0.0"
+        return ""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
         raise errors.InvalidParameter(f"invalid HostIp {text!r}: not an IP address") from None
-    if not isinstance(address, IPv4Address):
-        raise errors.InvalidParameter(
-            f"invalid HostIp {text!r}: publishing on an IPv6 address needs a network that has IPv6"
-        )
+    if isinstance(address, IPv6Address):
+        if address.scope_id is not None:
+            raise errors.InvalidParameter(f"invalid HostIp {text!r}: an address with a zone")
+        return str(address.ipv4_mapped or address)
     return str(address)
 
 
 def requested_ports(
-    exposed: Iterable[str], bindings: Mapping[str, Iterable[tuple[str, str]]], publish_all: bool
+    exposed: Iterable[str],
+    bindings: Mapping[str, Iterable[tuple[str, str]]],
+    publish_all: bool,
+    *,
+    default_host_ip: str = "",
+    ipv4: bool = True,
+    ipv6: bool = False,
 ) -> list[PortRequest]:
     """Return what a container wants published, fixed ports before chosen ones so that none is chosen away.
 
     ``exposed`` and the keys of ``bindings`` are ``80/tcp``; a binding is a pair of host address and host
     port (or range). An empty list of bindings asks for any port; with ``publish_all``, so does every
-    exposed port without bindings.
+    exposed port without bindings. A binding without an address means ``default_host_ip``, or else all
+    addresses of the families that the container can be reached by, ``ipv4`` and ``ipv6``.
 
     Raises:
-        errors.InvalidParameter: a port, range, protocol or address is malformed.
+        errors.InvalidParameter: a port, range, protocol or address is malformed, or of a family that the
+            container has no address of.
     """
-    wishes = list(_wishes(exposed, bindings, publish_all))
+    everywhere: tuple[str, ...] = (ANY_IPV4,) * ipv4 + (ANY_IPV6,) * ipv6
+    if ipv4 and default_host_ip not in ("", ANY_IPV4):
+        everywhere = (default_host_ip,)
+    wishes = []
+    for key in sorted(set(bindings) | (set(exposed) if publish_all else set())):
+        port, protocol = parse_port(key)
+        for host_ip, host_port in list(bindings.get(key, ())) or [("", "")]:
+            first, last = parse_host_port(host_port)
+            asked = parse_host_ip(host_ip)
+            if asked:
+                _check_family(asked, ipv4=ipv4, ipv6=ipv6)
+            host_ips = (asked,) if asked else everywhere
+            wishes.append(
+                PortRequest(container_port=port, protocol=protocol, host_ips=host_ips, first=first, last=last)
+            )
     return sorted(wishes, key=lambda wish: (wish.first == 0, wish.last - wish.first))
 
 
-def _wishes(
-    exposed: Iterable[str], bindings: Mapping[str, Iterable[tuple[str, str]]], publish_all: bool
-) -> Iterator[PortRequest]:
-    for key in sorted(set(bindings) | (set(exposed) if publish_all else set())):
-        port, protocol = parse_port(key)
-        pairs = list(bindings.get(key, ())) or [("", "")]
-        for host_ip, host_port in pairs:
-            first, last = parse_host_port(host_port)
-            yield PortRequest(
-                container_port=port, protocol=protocol, host_ip=parse_host_ip(host_ip), first=first, last=last
-            )
+def _check_family(host_ip: str, *, ipv4: bool, ipv6: bool) -> None:
+    is_ipv6 = ":" in host_ip
+    if not (ipv6 if is_ipv6 else ipv4):
+        family = "IPv6" if is_ipv6 else "IPv4"
+        raise errors.InvalidParameter(
+            f"invalid HostIp {host_ip!r}: publishing on an {family} address needs a network that has {family}"
+        )
