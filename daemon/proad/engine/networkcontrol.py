@@ -7,6 +7,7 @@ was finished only.
 
 import secrets
 import time
+from collections.abc import Sequence
 
 import structlog
 import trio
@@ -20,7 +21,7 @@ from proad.engine.networks import Networks
 from proad.host import netlink
 from proad.model import errors, filters
 from proad.model.ipam import settle_pools
-from proad.model.network import PREDEFINED, Network, NetworkState
+from proad.model.network import PREDEFINED, Endpoint, Network, NetworkState
 from proad.model.networkoptions import bridge_options, link_options
 from proad.model.networkrequest import NetworkRequest
 from proad.store.db import Store, Transaction
@@ -220,7 +221,7 @@ class NetworkControl:
             tx.delete_network(network.id)
             tell(tx, "destroy", network)
 
-    def _describe(self, network: Network, users: list[object]) -> str:
+    def _describe(self, network: Network, users: Sequence[Endpoint]) -> str:
         ids = ((container, endpoint) for container, endpoint in self._networks.members(network) if endpoint)
         told = [f'name:"{container.name}" id:"{endpoint.endpoint_id[:12]}"' for container, endpoint in ids]
         return ", ".join(told) or f"{len(users)} being attached"

@@ -18,8 +18,7 @@ import trio
 
 from proad.engine.lookup import find_container
 from proad.host.cgroupstats import CgroupStats
-from proad.host.netcounters import NetworkCounters
-from proad.host.netlink import CONTAINER_INTERFACE
+from proad.host.netcounters import NetworkCounters, read_inside
 from proad.model import errors
 from proad.model.container import Container, Run
 from proad.model.stats import NOTHING, NetworkStats, Sample, encode
@@ -179,10 +178,11 @@ class Stats:
         run = self._network_run(container)
         if run is None:
             return {}
+        if any(not endpoint.host_interface for endpoint in run.endpoints):
+            return read_inside(run.pid)
         found = {
             endpoint.interface: self._counters.read_peer(endpoint.host_interface)
             for endpoint in run.endpoints
-            if endpoint.host_interface
         }
         return {name: counters for name, counters in found.items() if counters is not None}
 
