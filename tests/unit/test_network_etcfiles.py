@@ -17,7 +17,7 @@ from proad.model.etcfiles import (
 
 def test_hosts_has_localhost_extras_links_and_the_containers_own_names() -> None:
     text = hosts_text(
-        address="172.17.0.2",
+        addresses=["172.17.0.2"],
         hostname="web",
         domainname="example.com",
         extra=[("10.0.0.9", ("db",))],
@@ -31,11 +31,11 @@ def test_hosts_has_localhost_extras_links_and_the_containers_own_names() -> None
         "172.17.0.3\tcache 0123456789ab redis",
         "172.17.0.2\tweb.example.com web",
     ]
-    assert hosts_text(address="172.17.0.2", hostname="a.b.c").endswith("172.17.0.2\ta.b.c a\n")
+    assert hosts_text(addresses=["172.17.0.2"], hostname="a.b.c").endswith("172.17.0.2\ta.b.c a\n")
 
 
 LINKED = hosts_text(
-    address="172.17.0.2",
+    addresses=["172.17.0.2"],
     hostname="db",
     extra=[("10.0.0.9", ("dba",))],
     links=[("172.17.0.3", ("db", "0123456789ab", "mysql")), ("172.17.0.3", ("db.b", "mysql"))],
