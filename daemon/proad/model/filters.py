@@ -6,7 +6,7 @@ booleans, ``{"status": {"running": true}}``, and some newer ones still do.
 
 import re
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -58,7 +58,7 @@ def parse_boolean(filters: Filters, name: str) -> bool | None:
 _TRUTH = {"1": True, "true": True, "True": True, "0": False, "false": False, "False": False}
 
 
-def parse_time_ns(filters: Filters, name: str) -> int | None:
+def parse_time_ns(filters: Mapping[str, Sequence[str]], name: str) -> int | None:
     """The point in time that the filter ``name`` tells, in nanoseconds since the epoch; ``None`` if it is not
     there. Durations are before now.
 
@@ -73,7 +73,7 @@ def parse_time_ns(filters: Filters, name: str) -> int | None:
     return parse_timestamp_ns(values[0], now_ns=time.time_ns())
 
 
-def is_before(filters: Filters, name: str, created_ns: int) -> bool:
+def is_before(filters: Mapping[str, Sequence[str]], name: str, created_ns: int) -> bool:
     """Whether the filter is absent or what was made at ``created_ns`` is older than it says.
 
     Raises:
