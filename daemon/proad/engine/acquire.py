@@ -20,7 +20,8 @@ from proad.engine.links import find_linked, linked_environment
 from proad.engine.mounting import Mounting
 from proad.engine.naming import Naming
 from proad.engine.networks import Networks
-from proad.engine.resources import RunPaths, RunResources
+from proad.engine.resources import RunResources
+from proad.engine.runpaths import RunPaths
 from proad.engine.undo import StepTimer, UndoStack
 from proad.host import filters, journal, mounts
 from proad.host.apparmor import AppArmor

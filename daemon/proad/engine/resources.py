@@ -20,8 +20,9 @@ import structlog
 import trio
 
 from proad.config import Config
-from proad.engine.mounting import Mounting
 from proad.engine.endpoints import Endpoints
+from proad.engine.mounting import Mounting
+from proad.engine.runpaths import RunPaths
 from proad.engine.undo import Undo, run_undo
 from proad.host import mounts
 from proad.host.cgroup import Cgroups
@@ -32,19 +33,6 @@ from proad.model.container import Container, Run
 from proad.store.db import Store
 
 log = structlog.get_logger(__name__)
-
-
-class RunPaths:
-    """Where a container's run keeps its files."""
-
-    def __init__(self, config: Config, container_id: str) -> None:
-        self.bundle: Path = config.exec_root / "runs" / container_id
-        self.shm: Path = self.bundle / "shm"
-        self.state: Path = config.data_root / "containers" / container_id
-        self.log: Path = self.state / "container.log"
-        self.hosts: Path = self.state / "hosts"
-        self.hostname: Path = self.state / "hostname"
-        self.resolv_conf: Path = self.state / "resolv.conf"
 
 
 class RunResources:
