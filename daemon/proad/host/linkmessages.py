@@ -91,8 +91,8 @@ def vlan(name: str, *, parent: int, vlan_id: int) -> Request:
 
 
 def private_pair(name: str, peer: str) -> Request:
-    """A pair that leads nowhere, both ends up."""
-    kind = _kind("veth", _attribute(VETH_INFO_PEER, _UP + _name(peer)))
+    """A pair that leads nowhere; its peer is down."""
+    kind = _kind("veth", _attribute(VETH_INFO_PEER, _DOWN + _name(peer)))
     return _link(f"create parent link {name}", CREATE, _UP + _name(name) + kind)
 
 
@@ -127,6 +127,10 @@ def master(name: str, bridge: tuple[int, str]) -> Request:
 
 def link_up(index: int, name: str) -> Request:
     return _link(f"set interface {name} up", CHANGE, _LINK.pack(0, 0, index, IFF_UP, IFF_UP))
+
+
+def named_link_up(name: str) -> Request:
+    return _link(f"set interface {name} up", CHANGE, _UP + _name(name))
 
 
 def delete_link(name: str) -> Request:

@@ -231,15 +231,17 @@ def create_parent(name: str, *, internal: bool) -> None:
     if links_present([name]):
         return
     if internal or name.startswith(PRIVATE_PREFIXES):
-        request = linkmessages.private_pair(name, _peer_of(name))
+        peer = _peer_of(name)
+        requests = [linkmessages.private_pair(name, peer), linkmessages.named_link_up(peer)]
     else:
-        request = _vlan(name)
+        requests = [_vlan(name)]
     with NetlinkSocket(socket.NETLINK_ROUTE) as host:
-        host.change([request])
         try:
-            host.change([linkmessages.alias(name, _MADE_HERE)])
-        except NetlinkFailed:
-            host.change([linkmessages.delete_link(name)])
+            # At once, so that no link is ever there that nobody knows to be made here.
+            host.change([*requests, linkmessages.alias(name, _MADE_HERE)])
+        except NetlinkFailed as error:
+            if error.errno != errno.EEXIST:
+                delete_links([name])
             raise
 
 

@@ -18,11 +18,16 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import trio
+from pyroute2.netlink.rtnl import RTM_GETROUTE
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from proad.host import linkmessages, netns, sysctls
 from proad.host.linkmessages import AF_INET, AF_INET6, LOOPBACK_INDEX
 from proad.host.netlink import delete_links, index_of
-from proad.host.netlinksocket import NetlinkSocket, Request
+from proad.host.netlinksocket import DUMP, NetlinkSocket, Request, encode
+
+AF_UNSPEC = 0
+IP6_RT_PRIO_USER = 1024  # what IPv6 says where IPv4 says nothing
 
 Kind = Literal["veth", "macvlan", "ipvlan"]
 T = TypeVar("T")
@@ -34,8 +39,8 @@ class Interface:
 
     ``veth`` is a pair: ``host_interface`` is the end here, a port of the bridge ``master``, which may send a
     packet back to where it came from with ``hairpin``. ``macvlan`` and ``ipvlan`` lie on a link of the host,
-    ``master``; their ``mode`` and ``flag`` are as Docker names them, blank for the usual ones. With an ``mtu``
-    of 0 or a blank MAC address the kernel chooses.
+    ``master``; their ``mode`` and ``flag`` are as Docker names them, blank for the usual ones. Where ``mtu``
+    is 0 or the MAC address blank, the kernel chooses.
     """
 
     name: str
@@ -135,24 +140,29 @@ async def unplug(path: Path, interface_name: str, gateways: Gateways) -> None:
 
 
 def _plug(path: Path, interface: Interface, gateways: Gateways) -> None:
-    links = list(_links(interface))
+    link, *settings = _links(interface)
     with NetlinkSocket(socket.NETLINK_ROUTE) as host:
         netns.enter(path)
-        host.change(links[:1])
-        try:
-            host.change(links[1:])
-            with NetlinkSocket(socket.NETLINK_ROUTE) as inside:
+        with NetlinkSocket(socket.NETLINK_ROUTE) as inside:
+            former = _present_default_routes(inside)
+            host.change([link])
+            try:
+                if settings:
+                    host.change(settings)
                 inside.change([*_configuration(interface), *_default_routes(gateways, replace=True)])
-        except BaseException:
-            delete_links([interface.name])
-            raise
+            except BaseException:
+                delete_links([interface.name])
+                if former:
+                    inside.change(former)
+                raise
 
 
 def _unplug(path: Path, interface_name: str, gateways: Gateways) -> None:
     netns.enter(path)
-    with NetlinkSocket(socket.NETLINK_ROUTE) as inside:
-        # Before the old one goes, so that there is a route at any time.
-        inside.change(list(_default_routes(gateways, replace=True)))
+    # Before the interface goes, so that there is a default route at any time.
+    if routes := list(_default_routes(gateways, replace=True)):
+        with NetlinkSocket(socket.NETLINK_ROUTE) as inside:
+            inside.change(routes)
     delete_links([interface_name])
 
 
@@ -209,3 +219,16 @@ def _default_routes(gateways: Gateways, *, replace: bool) -> Iterator[Request]:
             name, text = wanted
             gateway: IPv4Address | IPv6Address | None = ip_address(text) if text else None
             yield linkmessages.default_route(index_of(name), name, gateway, family=family, replace=replace)
+
+
+def _present_default_routes(inside: NetlinkSocket) -> list[Request]:
+    """Requests that bring back the default routes which others with the usual metric may replace."""
+    found = []
+    for route in inside.dump(encode("list routes", RTM_GETROUTE, DUMP, rtmsg, {"family": AF_UNSPEC})):
+        priority, index = route.get_attr("RTA_PRIORITY"), route.get_attr("RTA_OIF")
+        is_default = route["dst_len"] == 0 and route["table"] == linkmessages.RT_TABLE_MAIN
+        if is_default and index is not None and priority in (None, IP6_RT_PRIO_USER):
+            text, family = route.get_attr("RTA_GATEWAY"), route["family"]
+            gateway = ip_address(text) if text else None
+            found.append(linkmessages.default_route(index, "", gateway, family=family, replace=True))
+    return found
