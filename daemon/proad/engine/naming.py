@@ -15,6 +15,7 @@ from proad.engine.names import Names
 from proad.engine.resolvers import Resolvers, Upstream, View
 from proad.host.dnssockets import DnsSockets, lay_resolver, lay_resolver_in
 from proad.model.container import Container, Run
+from proad.model.names import dns_names
 from proad.model.network import Endpoint, EndpointSettings
 from proad.store.db import Store
 
@@ -39,6 +40,7 @@ class Naming:
         self._names.join(
             endpoint.network_id,
             endpoint.endpoint_id,
+            network_name=endpoint.network,
             names=dns_names(container, wish),
             canonical=container.name,
             addresses=[ip_address(address) for address in found if address],
@@ -113,10 +115,3 @@ class Naming:
     def _name_of(self, container_id: str, name: str) -> str:
         container = self._store.containers.get(container_id)
         return container.name if container is not None else name
-
-
-def dns_names(container: Container, wish: EndpointSettings) -> list[str]:
-    """What a container is called on a network, in Docker's order, each once."""
-    names = [container.name, *(wish.aliases or ()), container.short_id, container.config.hostname]
-    return [name for name in dict.fromkeys(names) if name]
-

@@ -16,7 +16,7 @@ import trio
 
 from proad.engine.forwarding import Forwarder, Upstream, receive_exactly
 from proad.engine.names import Names
-from proad.host.dnssockets import DnsSockets
+from proad.host.dnssockets import ADDRESS, DnsSockets
 from proad.model.dnsmessage import (
     AAAA,
     DNSKEY,
@@ -54,6 +54,7 @@ _FAMILY = {A: 4, AAAA: 6}
 _OF_THE_ROOT = frozenset((NS, SOA, DS, RRSIG, NSEC, DNSKEY))
 """What is rightly asked about top-level domains, which have a single label too."""
 
+_ITSELF = Upstream(ADDRESS, in_container=True)
 _LOCALHOST = wire_name("localhost")
 _LOOPBACK = {A: (b"\x7f\0\0\1",), AAAA: (b"\0" * 15 + b"\1",)}
 
@@ -108,7 +109,12 @@ class Resolver:
     def show(self, view: View) -> None:
         """Answer by another view from now on."""
         self._networks = view.networks
-        self._upstreams = tuple(one for one in view.upstreams if view.forwards or one.in_container)
+        self._upstreams = tuple(
+            one
+            for one in view.upstreams
+            if (view.forwards or one.in_container)
+            and one != _ITSELF  # else a question would go round for ever
+        )
         wired = ((wire_name(alias), wire_name(name)) for alias, name in view.links.items())
         self._links = {alias: name for alias, name in wired if alias is not None and name is not None}
 

@@ -12,6 +12,7 @@
 The messages are encoded once, by pyroute2, with ports that stand for those that are not known yet.
 """
 
+import errno
 import socket
 import struct
 from functools import cache
@@ -30,14 +31,14 @@ from pyroute2.netlink.nfnetlink.nftsocket import (
     nft_table_msg,
 )
 
-from proad.host.netlinksocket import CHANGE, Envelope, NetlinkSocket, Request, encode
+from proad.host.netlinksocket import CHANGE, CREATE, Envelope, NetlinkFailed, NetlinkSocket, Request, encode
 
 TABLE = "proa-resolver"
 DNS_PORT = 53
 
 _NETLINK_NETFILTER = 12
 _NFNL_MSG_BATCH_BEGIN, _NFNL_MSG_BATCH_END = 0x10, 0x11
-_ADD, _APPEND = CHANGE | NLM_F_CREATE, CHANGE | NLM_F_CREATE | NLM_F_APPEND
+_APPEND = CHANGE | NLM_F_CREATE | NLM_F_APPEND
 _LOCAL_OUT, _POST_ROUTING = 3, 4
 _BEFORE_TRACKING, _AFTER_TRACKING = -310, 310
 _NETWORK, _TRANSPORT = 1, 2  # bases of offsets
@@ -55,8 +56,15 @@ def redirect(address: str, *, udp: int, tcp: int) -> None:
         NetlinkFailed: the kernel refused; what was there before still is.
     """
     ports = {socket.IPPROTO_UDP: udp, socket.IPPROTO_TCP: tcp}
+    table = [_with_ports(one, ports) for one in _table(address)]
     with NetlinkSocket(_NETLINK_NETFILTER) as kernel:
-        kernel.change([_with_ports(one, ports) for one in _requests(address)], envelope=_envelope())
+        try:
+            kernel.change(table, envelope=_envelope())
+        except NetlinkFailed as error:
+            if error.errno != errno.EEXIST:
+                raise
+            # Not at once: after a deletion the kernel keeps whoever closes the socket waiting, some 10 ms.
+            kernel.change([_deletion(), *table], envelope=_envelope())
 
 
 def _with_ports(request: Request, ports: dict[int, int]) -> Request:
@@ -67,14 +75,16 @@ def _with_ports(request: Request, ports: dict[int, int]) -> Request:
 
 
 @cache
-def _requests(address: str) -> tuple[Request, ...]:
-    """All of it, made anew in one transaction; adding a table, then deleting it, never fails."""
+def _deletion() -> Request:
+    return _request("delete table", NFT_MSG_DELTABLE, CHANGE, nft_table_msg, {"NFTA_TABLE_NAME": TABLE})
+
+
+@cache
+def _table(address: str) -> tuple[Request, ...]:
+    """All of it, where there is no such table yet."""
     where = IPv4Address(address).packed
-    table = {"NFTA_TABLE_NAME": TABLE}
     return (
-        _request("add table", NFT_MSG_NEWTABLE, _ADD, nft_table_msg, table),
-        _request("delete table", NFT_MSG_DELTABLE, CHANGE, nft_table_msg, table),
-        _request("add table", NFT_MSG_NEWTABLE, _ADD, nft_table_msg, table),
+        _request("add table", NFT_MSG_NEWTABLE, CREATE, nft_table_msg, {"NFTA_TABLE_NAME": TABLE}),
         _chain("there", _LOCAL_OUT, _BEFORE_TRACKING),
         _chain("back", _POST_ROUTING, _AFTER_TRACKING),
         *(_rule_there(where, protocol) for protocol in _STAND_INS),
@@ -126,7 +136,7 @@ def _chain(name: str, hook: int, priority: int) -> Request:
         "NFTA_CHAIN_HOOK": {"attrs": [("NFTA_HOOK_HOOKNUM", hook), ("NFTA_HOOK_PRIORITY", priority)]},
         "NFTA_CHAIN_TYPE": "filter",
     }
-    return _request(f"add chain {name}", NFT_MSG_NEWCHAIN, _ADD, nft_chain_msg, fields)
+    return _request(f"add chain {name}", NFT_MSG_NEWCHAIN, CREATE, nft_chain_msg, fields)
 
 
 def _payload(base: int, offset: int, length: int) -> dict[str, Any]:

@@ -10,8 +10,8 @@ Sources: RFC 1035 section 4 (format), RFC 6891 (EDNS), RFC 3596 (AAAA).
 
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
 
 A, NS, SOA, PTR, AAAA, OPT, DS, RRSIG, NSEC, DNSKEY = 1, 2, 6, 12, 28, 41, 43, 46, 47, 48
 IN = 1
@@ -33,8 +33,7 @@ _MAX_LABEL, _MAX_NAME = 63, 255
 _OPT = b"\0" + struct.pack(">HHIH", OPT, OWN_UDP_BYTES, 0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """One question. ``name`` is in lower case, ``question`` as it was asked, both in the wire's form.
 
     ``udp_bytes`` is how long an answer over UDP may be.
