@@ -25,6 +25,7 @@ from proad.model import errors
 from proad.model.container import Container
 from proad.model.createrequest import CreateRequest
 from proad.model.defaults import with_default_log
+from proad.model.endpointcheck import check_attachments, check_mode
 from proad.model.hostcheck import check_against_host, privilege_warnings
 from proad.model.hostconfig import ContainerConfig, HostConfig, LogConfig
 from proad.model.image import merge_config
@@ -137,8 +138,10 @@ class Creator:
             if (name := name_of(ref)) in networks:
                 raise errors.InvalidParameter(f"EndpointsConfig: network {name} is given more than once")
             networks[name] = wish
-        if self._networks.is_attached_by(mode):
-            networks.setdefault(DEFAULT_BRIDGE if mode in BRIDGE_NAMES else mode, EndpointSettings())
+        if not networks and self._networks.is_attached_by(mode):
+            networks[DEFAULT_BRIDGE if mode in BRIDGE_NAMES else mode] = EndpointSettings()
+        check_mode(mode, networks)
+        check_attachments(networks, self._networks.named)
         if mode == request.host_config.network_mode and networks.keys() == request.networks.keys():
             return request
         request = replace(

@@ -5,6 +5,7 @@ The wording is Docker's where Docker refuses too (moby: ``daemon/container_opera
 """
 
 import re
+from collections.abc import Callable, Collection, Mapping
 from ipaddress import ip_address, ip_network
 
 from proad.model import errors
@@ -21,21 +22,45 @@ def check_endpoint(network: Network, wish: EndpointSettings) -> None:
     Raises:
         errors.InvalidParameter: says all that is wrong.
     """
-    wanted = wish.ipam_config or IpamWish()
-    found = _problems(network.name, wish)
-    if not network.is_predefined:
-        found += _unavailable(network, 4, wanted.ipv4_address)
-        found += _unavailable(network, 6, wanted.ipv6_address)
-    _refuse(found)
+    if problems := _all_problems(network, wish):
+        raise errors.InvalidParameter(_told(problems))
 
 
-def check_wish(name: str, wish: EndpointSettings) -> None:
-    """Refuse what cannot be had on any network of that name, which need not be there yet.
+def check_attachments(
+    wishes: Mapping[str, EndpointSettings], find: Callable[[str], Network | None] = lambda name: None
+) -> None:
+    """Refuse what a container that is to be made cannot have; networks need not be there yet.
 
     Raises:
-        errors.InvalidParameter: says all that is wrong.
+        errors.InvalidParameter: says of which networks, and all that is wrong.
     """
-    _refuse(_problems(name, wish))
+    found = []
+    for name, wish in wishes.items():
+        network = find(name)
+        problems = _problems(name, wish) if network is None else _all_problems(network, wish)
+        if problems:
+            found.append(f"invalid config for network {name}: " + _told(problems))
+    if found:
+        raise errors.InvalidParameter("\n".join(found))
+
+
+def check_mode(mode: str, networks: Collection[str]) -> None:
+    """Refuse networks that a network mode leaves no room for; all go by name.
+
+    Raises:
+        errors.InvalidParameter: the mode shares another namespace, or has none, and more is asked for.
+    """
+    others = set(networks) - {mode}
+    if others and (mode == "host" or "host" in others or mode.startswith("container:")):
+        raise errors.InvalidParameter(
+            "container sharing network namespace with another container or host cannot be connected to any "
+            "other network"
+        )
+    if others and (mode == "none" or "none" in others):
+        raise errors.InvalidParameter(
+            "container cannot be connected to multiple networks with one of the networks in private (none) "
+            "mode"
+        )
 
 
 def is_user_defined(name: str) -> bool:
@@ -43,9 +68,17 @@ def is_user_defined(name: str) -> bool:
     return name not in ("", "default", *PREDEFINED) and not name.startswith("container:")
 
 
-def _refuse(problems: list[str]) -> None:
-    if problems:
-        raise errors.InvalidParameter("invalid endpoint settings:\n" + "\n".join(problems))
+def _told(problems: list[str]) -> str:
+    return "invalid endpoint settings:\n" + "\n".join(problems)
+
+
+def _all_problems(network: Network, wish: EndpointSettings) -> list[str]:
+    wanted = wish.ipam_config or IpamWish()
+    found = _problems(network.name, wish)
+    if not network.is_predefined:
+        found += _unavailable(network, 4, wanted.ipv4_address)
+        found += _unavailable(network, 6, wanted.ipv6_address)
+    return found
 
 
 def _problems(name: str, wish: EndpointSettings) -> list[str]:
