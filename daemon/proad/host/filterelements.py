@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from proad.host.nftelements import BRIDGE, INET, Element
+from proad.host.nftelements import Element
+from proad.host.nftmessages import BRIDGE, INET
 from proad.host.nftrules import PORT_MAPS
 from proad.model.ports import PublishedPort
 
@@ -148,8 +149,6 @@ def of_port(port: Port, *, apart: bool) -> Iterator[Element]:
         for address in _senders(port):
             own = sender + address.packed
             yield Element(BRIDGE, f"own{address.version}", own, shown=f"{shown} {address}")
-            if address.version == 6:
-                yield Element(BRIDGE, "announced6", own, shown=f"{shown} {address}")
     if apart:
         yield Element(BRIDGE, "apart", name, shown=shown)
         for address in port.addresses:
