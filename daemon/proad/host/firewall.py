@@ -32,7 +32,8 @@ from proad.host.filterelements import (
 )
 from proad.host.libnftables import Nftables
 from proad.host.netlinksocket import NetlinkFailed
-from proad.host.nftelements import BRIDGE, FAMILY_NAMES, INET, Element, ElementWriter
+from proad.host.nftelements import Element, ElementWriter
+from proad.host.nftmessages import BRIDGE, FAMILY_NAMES, INET
 from proad.host.nftrules import BRIDGE_SETS, SETS_OF, commands, marks_of
 from proad.model import errors
 
@@ -185,7 +186,7 @@ class Firewall:
 
     def delete(self) -> None:
         """Delete the tables; those that are not there are no error."""
-        for family in FAMILY_NAMES:
+        for family in (INET, BRIDGE):
             self._delete_table(FAMILY_NAMES[family])
         self._bridges, self._elements, self._of_ports, self._published = {}, {}, {}, {}
 

@@ -2,47 +2,42 @@
 
 libnftables reads all tables of the host before each command, so that its cost grows with other people's
 rules, and begins again whenever one of them changes. What a port needs is a few messages to the kernel
-(https://wiki.nftables.org/wiki-nftables/index.php/Portal:DeveloperDocs/nftables_internals). They are put
-together here: pyroute2's general encoder takes longer for one than the kernel takes for all.
+(https://wiki.nftables.org/wiki-nftables/index.php/Portal:DeveloperDocs/nftables_internals).
 """
 
-import socket
-import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import groupby
 
 from pyroute2.netlink import NLM_F_CREATE, NLM_F_REQUEST
-from pyroute2.netlink.nfnetlink import NFNL_SUBSYS_NFTABLES, nfgen_msg
+from pyroute2.netlink.nfnetlink import nfgen_msg
 
-from proad.host.netlinksocket import (
-    CHANGE,
-    DUMP,
-    Envelope,
-    NetlinkSocket,
-    Request,
-    attributes_between,
-    encode,
+from proad.host.netlinksocket import CHANGE, DUMP, NetlinkSocket, Request, attributes_between
+from proad.host.nftmessages import (
+    DELETE_ELEMENT,
+    FAMILY_HEADER_BYTES,
+    GET_ELEMENT,
+    GET_GENERATION,
+    GET_RULE,
+    LIST_ELEMENT,
+    NESTED,
+    NETLINK_NETFILTER,
+    NEW_ELEMENT,
+    TABLE,
+    attribute,
+    comment_in,
+    message,
+    text_attribute,
+    text_in,
+    transaction,
+    value_attribute,
+    value_in,
 )
 
-NETLINK_NETFILTER = 12
-INET, BRIDGE = 1, 7
-"""Families of tables, NFPROTO_INET and NFPROTO_BRIDGE."""
-FAMILY_NAMES = {INET: "inet", BRIDGE: "bridge"}
-
-_BATCH_BEGIN, _BATCH_END = 0x10, 0x11
-_GET_RULE, _NEW_ELEMENT, _GET_ELEMENT, _DELETE_ELEMENT, _GET_GENERATION = 7, 12, 13, 14, 16
-_NESTED = 0x8000
-_LIST_ELEMENT = 1
-_TABLE, _SET, _ELEMENTS = 1, 2, 3
+_SET, _ELEMENTS = 2, 3
 _KEY, _DATA, _KEY_END = 1, 2, 10
-_VALUE = 1
+_GENERATION = 1
 _RULE_CHAIN, _RULE_USERDATA = 2, 7
-_COMMENT = 0  # in a rule's user data: type, length, and the text with its NUL
-_HEADER = struct.Struct("=IHHIIBBH")  # nlmsghdr, nfgenmsg
-_FAMILY_HEADER_BYTES = 4
-_ATTRIBUTE = struct.Struct("=HH")
 _MOST_IN_MESSAGE = 400  # the length of the attribute that lists them has 16 bits
 _SEND_BUFFER_BYTES = 8 << 20  # a transaction is one datagram; the kernel takes memory for what is sent only
 _MOST_READS = 8
@@ -94,7 +89,7 @@ class ElementWriter:
         """
         requests = [*self._requests("remove", removed), *self._requests("add", added)]
         if requests:
-            self._kernel.change(requests, envelope=_envelope())
+            self._kernel.change(requests, envelope=transaction())
 
     def read(self, sets: Iterable[tuple[int, str]]) -> list[Element]:
         """Return all elements of ``sets``, given by family and name.
@@ -116,33 +111,33 @@ class ElementWriter:
         Raises:
             NetlinkFailed: the kernel refused.
         """
-        request = self._ask("list the rules", _GET_RULE, family, _attribute(_TABLE, _text(self._table)))
+        request = self._ask("list the rules", GET_RULE, family, text_attribute(TABLE, self._table))
         return [
-            (_untext(rule[_RULE_CHAIN]), _comment(rule.get(_RULE_USERDATA, b"")))
-            for rule in self._kernel.dump_attributes(request, _FAMILY_HEADER_BYTES)
+            (text_in(rule[_RULE_CHAIN]), comment_in(rule.get(_RULE_USERDATA, b"")))
+            for rule in self._kernel.dump_attributes(request, FAMILY_HEADER_BYTES)
         ]
 
     def _generation(self) -> bytes:
-        data = _message(_GET_GENERATION, NLM_F_REQUEST, 0, b"")
+        data = message(GET_GENERATION, NLM_F_REQUEST, 0, b"")
         request = Request("ask for the generation of nftables", nfgen_msg, data)
-        return self._kernel.get_attributes(request, _FAMILY_HEADER_BYTES)[1]
+        return self._kernel.get_attributes(request, FAMILY_HEADER_BYTES)[_GENERATION]
 
     def _elements(self, family: int, name: str) -> Iterator[Element]:
-        which = _attribute(_TABLE, _text(self._table)) + _attribute(_SET, _text(name))
-        request = self._ask(f"list set {name}", _GET_ELEMENT, family, which)
-        for part in self._kernel.dump_attributes(request, _FAMILY_HEADER_BYTES):
+        which = text_attribute(TABLE, self._table) + text_attribute(_SET, name)
+        request = self._ask(f"list set {name}", GET_ELEMENT, family, which)
+        for part in self._kernel.dump_attributes(request, FAMILY_HEADER_BYTES):
             for _, item in attributes_between(part.get(_ELEMENTS, b"")):
                 fields = dict(attributes_between(item))
-                key, value, end = (_unwrapped(fields.get(kind)) for kind in (_KEY, _DATA, _KEY_END))
+                key, value, end = (value_in(fields.get(kind, b"")) for kind in (_KEY, _DATA, _KEY_END))
                 yield Element(family, name, key, value, end, shown=key.hex())
 
     def _ask(self, what: str, kind: int, family: int, attributes: bytes) -> Request:
-        data = _message(kind, DUMP, family, attributes)
+        data = message(kind, DUMP, family, attributes)
         return Request(f"{what} of nftables table {self._table}", nfgen_msg, data)
 
     def _requests(self, verb: str, elements: Iterable[Element]) -> Iterator[Request]:
         """One message for all of a set, as far as it holds them."""
-        kind, flags = (_NEW_ELEMENT, CHANGE | NLM_F_CREATE) if verb == "add" else (_DELETE_ELEMENT, CHANGE)
+        kind, flags = (NEW_ELEMENT, CHANGE | NLM_F_CREATE) if verb == "add" else (DELETE_ELEMENT, CHANGE)
         ordered = sorted(elements, key=lambda element: (element.family, element.set_name))
         for (family, name), group in groupby(ordered, lambda element: (element.family, element.set_name)):
             members = list(group)
@@ -151,13 +146,13 @@ class ElementWriter:
                 yield Request(
                     self._described(verb, some),
                     nfgen_msg,
-                    _message(
+                    message(
                         kind,
                         flags,
                         family,
-                        _attribute(_TABLE, _text(self._table))
-                        + _attribute(_SET, _text(name))
-                        + _attribute(_ELEMENTS | _NESTED, b"".join(map(_encoded, some))),
+                        text_attribute(TABLE, self._table)
+                        + text_attribute(_SET, name)
+                        + attribute(_ELEMENTS | NESTED, b"".join(map(_encoded, some))),
                     ),
                 )
 
@@ -168,56 +163,10 @@ class ElementWriter:
         return f"{verb} {first.shown}{others} in {where}"
 
 
-# --- messages -------------------------------------------------------------------------------------------
-
-
-def _message(kind: int, flags: int, family: int, attributes: bytes) -> bytes:
-    length = _HEADER.size + len(attributes)
-    return _HEADER.pack(length, NFNL_SUBSYS_NFTABLES << 8 | kind, flags, 0, 0, family, 0, 0) + attributes
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
-
-
 def _encoded(element: Element) -> bytes:
-    fields = _wrapped(_KEY, element.key)
+    fields = value_attribute(_KEY, element.key)
     if element.value:
-        fields += _wrapped(_DATA, element.value)
+        fields += value_attribute(_DATA, element.value)
     if element.end:
-        fields += _wrapped(_KEY_END, element.end)
-    return _attribute(_LIST_ELEMENT | _NESTED, fields)
-
-
-def _wrapped(kind: int, value: bytes) -> bytes:
-    return _attribute(kind | _NESTED, _attribute(_VALUE, value))
-
-
-def _unwrapped(data: bytes | None) -> bytes:
-    return dict(attributes_between(data))[_VALUE] if data is not None else b""
-
-
-def _text(value: str) -> bytes:
-    return value.encode() + b"\0"
-
-
-def _untext(value: bytes) -> str:
-    return value.rstrip(b"\0").decode()
-
-
-def _comment(data: bytes) -> str:
-    at = 0
-    while at + 2 <= len(data):
-        kind, length = data[at], data[at + 1]
-        if kind == _COMMENT:
-            return _untext(data[at + 2 : at + 2 + length])
-        at += 2 + length
-    return ""
-
-
-@cache
-def _envelope() -> Envelope:
-    fields = {"nfgen_family": socket.AF_UNSPEC, "res_id": NFNL_SUBSYS_NFTABLES}
-    begin = encode("begin the transaction", _BATCH_BEGIN, NLM_F_REQUEST, nfgen_msg, fields)
-    end = encode("commit the transaction", _BATCH_END, NLM_F_REQUEST, nfgen_msg, fields)
-    return Envelope(begin, end)
+        fields += value_attribute(_KEY_END, element.end)
+    return attribute(LIST_ELEMENT | NESTED, fields)
