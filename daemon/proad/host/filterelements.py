@@ -149,6 +149,8 @@ def of_port(port: Port, *, apart: bool) -> Iterator[Element]:
         for address in _senders(port):
             own = sender + address.packed
             yield Element(BRIDGE, f"own{address.version}", own, shown=f"{shown} {address}")
+            if address.version == 6:
+                yield Element(BRIDGE, "announced6", own, shown=f"{shown} {address}")
     if apart:
         yield Element(BRIDGE, "apart", name, shown=shown)
         for address in port.addresses:

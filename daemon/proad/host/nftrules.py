@@ -48,6 +48,8 @@ ENDPOINT_SETS = {
     "strict": "type ifname;",
     "own4": "type ifname . ether_addr . ipv4_addr;",
     "own6": "type ifname . ether_addr . ipv6_addr;",
+    # The same as own6: a field of ICMPv6 has no type of its own in older versions of nftables.
+    "announced6": "typeof iifname . ether saddr . @th,64,128;",
     # Endpoints that are kept apart from each other, and their addresses.
     "apart": "type ifname;",
     "apart4": "type ipv4_addr;",
@@ -172,10 +174,9 @@ _BRIDGE_CHAINS = {
     "sender6": Chain(
         "",
         (
-            # Who announces itself as a router gets others' packets. (Whose address a neighbour advertisement
-            # tells of is not looked up: nftables 1.0.6 has no type for that field, and crashes when it lists a
-            # set of it, whoever asks.)
+            # Who announces itself as a router, or for another's address, gets another's packets.
             "icmpv6 type { nd-router-advert, nd-redirect } drop",
+            "icmpv6 type nd-neighbor-advert iifname . ether saddr . @th,64,128 != @announced6 drop",
             "iifname . ether saddr . ip6 saddr @own6 return",
             "drop",
         ),
