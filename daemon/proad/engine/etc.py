@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from proad.config import Config
-from proad.engine.resources import RunPaths
+from proad.engine.runpaths import RunPaths
 from proad.model.container import Container
 from proad.model.etcfiles import (
     FALLBACK_NAMESERVERS,
@@ -93,6 +93,7 @@ def rewrite_for_networks(
         addresses=own_addresses(endpoints),
         hostname=container.config.hostname,
         domainname=container.config.domainname,
+        extra=container.host_config.extra_hosts,
     )
     _edit(container, paths.hosts, hosts)
     _edit(container, paths.resolv_conf, with_resolver if resolver else without_resolver)

@@ -22,14 +22,14 @@ def read_odd(data: bytes) -> Query | bytes | None:
     """Return the question of a message, or the answer that refuses it, or None where silence is right."""
     if len(data) < HEADER.size or data[2] & 0x80:
         return None
+    if data[2] >> 3 & 0xF != dns.opcode.QUERY:
+        return header_reply(data, NOTIMP)
     try:
         message = dns.message.from_wire(data, ignore_trailing=True)
     except dns.message.UnknownTSIGKey:
         return header_reply(data, NOTIMP)
     except (dns.exception.DNSException, ValueError):
         return header_reply(data, FORMERR)
-    if message.opcode() != dns.opcode.QUERY:
-        return header_reply(data, NOTIMP)
     if message.edns > 0:
         response = dns.message.make_response(message)
         response.set_rcode(dns.rcode.BADVERS)

@@ -60,15 +60,18 @@ def own_names(hostname: str, domainname: str) -> tuple[str, ...]:
     return (hostname,)
 
 
-def with_own_addresses(text: str, addresses: Sequence[str], *, hostname: str, domainname: str) -> str:
+def with_own_addresses(
+    text: str, addresses: Sequence[str], *, hostname: str, domainname: str, extra: Iterable[str] = ()
+) -> str:
     """Return a living hosts file in which the container itself is at ``addresses``, and nowhere else.
 
-    Lines as :func:`hosts_text` writes them for its own names come and go; all others are somebody else's.
+    Lines as :func:`hosts_text` writes them for its own names come and go; all others are somebody else's, and
+    so are those that ``--add-host`` asked for (``extra``), whatever host they name.
     """
     if not hostname:
         return text
     names = own_names(hostname, domainname)
-    kept = set(addresses)
+    kept = {*addresses, *(split_extra_host(entry)[1] for entry in extra)}
     own = re.compile(rf"^([^\s#]+)\t{re.escape(' '.join(names))}\n", re.MULTILINE)
     text = own.sub(lambda line: line[0] if line[1] in kept else "", text)
     present = {line[1] for line in own.finditer(text)}
