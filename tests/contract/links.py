@@ -34,6 +34,13 @@ def path(tmp_path: Path) -> Iterator[Path]:
     netns.remove(tmp_path / "ns")
 
 
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[Path]:
+    """Where a second one may be."""
+    yield tmp_path / "other"
+    netns.remove(tmp_path / "other")
+
+
 def interface(bridge: str, number: int = 2, *, ipv6: bool = False, **others: Any) -> sandbox.Interface:
     """An interface with the addresses that end in ``number``."""
     addresses = (ip_interface(f"10.217.0.{number}/24"), ip_interface(f"fd17:217::{number:x}/64"))

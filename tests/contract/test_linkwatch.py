@@ -14,6 +14,7 @@ from proad.host.linkwatch import RECEIVE_BUFFER_BYTES, LinkWatch
 
 from .links import BY_ETH0, GATEWAY, GATEWAY6, create, interface
 from .links import bridge as bridge
+from .links import other as other
 from .links import path as path
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -69,17 +70,17 @@ def test_many_losses_are_told_once(bridge: str, port: str) -> None:
     assert losses_after(deed, {bridge, port}.__contains__) == frozenset({bridge, port})
 
 
-def test_what_starts_and_stops_is_no_news(bridge: str, port: str, tmp_path: Path) -> None:
+def test_what_starts_and_stops_is_no_news(bridge: str, port: str, other: Path) -> None:
     ours = {bridge, port}
 
     def deed() -> None:
         for number in range(3, 6):
             one = interface(bridge, number)
             ours.add(one.host_interface)
-            create(tmp_path / "other", one)
-            trio.run(sandbox.plug, tmp_path / "other", interface(bridge, number + 10, name="eth1"), BY_ETH0)
+            create(other, one)
+            trio.run(sandbox.plug, other, interface(bridge, number + 10, name="eth1"), BY_ETH0)
             ours.remove(one.host_interface)
-            netns.remove(tmp_path / "other")
+            netns.remove(other)
 
     assert losses_after(deed, lambda name: name in ours) is None
 

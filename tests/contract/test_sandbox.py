@@ -22,6 +22,7 @@ from tests.strictness import skip_for_lack_of
 
 from .links import BY_ETH0, BY_ETH0_BOTH, GATEWAY, GATEWAY6, create, interface
 from .links import bridge as bridge
+from .links import other as other
 from .links import path as path
 from .netlab import inside, unique_name
 
@@ -118,16 +119,12 @@ def test_interfaces_of_several_networks_come_at_once(bridge: str, path: Path) ->
     assert disabled == ["1", "0", "0"]
 
 
-def test_ipv6_works_at_once_and_learns_no_routers(bridge: str, path: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    try:
-        create(path, interface(bridge, 2, ipv6=True), gateways=BY_ETH0_BOTH)
-        create(other, interface(bridge, 3, ipv6=True), gateways=BY_ETH0_BOTH)
-        assert tells_who_asks(path, other, "fd17:217::2") == "fd17:217::3"
-        assert tells_who_asks(other, path, "10.217.0.3") == "10.217.0.2"
-        assert inside(path, setting("ipv6/conf/eth0/accept_ra")) == "0"
-    finally:
-        netns.remove(other)
+def test_ipv6_works_at_once_and_learns_no_routers(bridge: str, path: Path, other: Path) -> None:
+    create(path, interface(bridge, 2, ipv6=True), gateways=BY_ETH0_BOTH)
+    create(other, interface(bridge, 3, ipv6=True), gateways=BY_ETH0_BOTH)
+    assert tells_who_asks(path, other, "fd17:217::2") == "fd17:217::3"
+    assert tells_who_asks(other, path, "10.217.0.3") == "10.217.0.2"
+    assert inside(path, setting("ipv6/conf/eth0/accept_ra")) == "0"
 
 
 def test_a_namespace_without_interfaces_has_its_own_loopback(path: Path) -> None:
@@ -282,9 +279,9 @@ def test_a_plug_that_fails_leaves_the_namespace_as_it_was(bridge: str, path: Pat
     ],
 )
 def test_containers_on_one_parent_reach_each_other(
-    kind: sandbox.Kind, mode: str, flag: str, path: Path, tmp_path: Path
+    kind: sandbox.Kind, mode: str, flag: str, path: Path, other: Path
 ) -> None:
-    parent, other = unique_name("dm-"), tmp_path / "other"
+    parent = unique_name("dm-")
     netlink.create_parent(parent, internal=False)
     on_parent = partial(interface, parent, kind=kind, mode=mode, flag=flag, mtu=0, host_interface="")
     on_link = sandbox.Gateways(ipv4=("eth0", ""), ipv6=("eth0", ""))
@@ -303,7 +300,6 @@ def test_containers_on_one_parent_reach_each_other(
             skip_for_lack_of("a kernel with ipvlan")
         raise
     finally:
-        netns.remove(other)
         netlink.delete_parent(parent)
 
 

@@ -35,9 +35,9 @@ def test_a_bridge_has_what_its_containers_need(path: Path) -> None:
     }
 
     def visit() -> dict[str, str]:
-        netlink.create_bridge("b0", [], BRIDGE_MAC, 1500)
-        sysctls.set_up_bridge("b0", ipv6=True)
-        netlink.configure_bridge("b0", add=[GATEWAY6])
+        sysctls.put(sysctls.IPV6 / "conf/default/disable_ipv6", "1")
+        netlink.create_bridge("b0", [GATEWAY6], BRIDGE_MAC, 1500)
+        sysctls.set_up_bridge("b0")
         return {name: Path("/proc/sys/net", name).read_text().strip() for name in wanted}
 
     assert inside(path, visit) == wanted

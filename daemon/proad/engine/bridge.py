@@ -2,18 +2,14 @@
 
 from collections.abc import Iterable
 from ipaddress import IPv4Interface, IPv4Network
-from pathlib import Path
 
 import structlog
 
 from proad.config import Config
-from proad.host import netlink
+from proad.host import netlink, sysctls
 from proad.model import errors
 from proad.model.ipam import choose_subnet
 from proad.model.network import mac_of
-
-IPV4 = Path("/proc/sys/net/ipv4")
-IPV6 = Path("/proc/sys/net/ipv6")
 
 log = structlog.get_logger(__name__)
 
@@ -126,28 +122,6 @@ def set_up_host_for(bridge: str, *, ipv6: bool = False) -> None:
     Raises:
         errors.Unavailable: a setting may not be written here.
     """
-    if _set(IPV4 / "ip_forward", "1"):
-        log.warning("ip_forward switched on: this host forwards packets between its networks from now on")
-    if ipv6 and _set(IPV6 / "conf/all/forwarding", "1"):
-        log.warning("IPv6 forwarding switched on: this host forwards packets between its networks from now on")
-    # Without it the kernel drops what 127.0.0.1 sends to a container by a published port.
-    _set(IPV4 / "conf" / bridge / "route_localnet", "1")
-    # A container could announce itself to the host as a router (CVE-2020-13401).
-    _set(IPV6 / "conf" / bridge / "accept_ra", "0")
-
-
-def _set(setting: Path, value: str) -> bool:
-    """Write a kernel setting that has another value; returns whether it had. One the kernel lacks needs none.
-
-    Raises:
-        errors.Unavailable: it may not be written here.
-    """
-    try:
-        if setting.read_text().strip() == value:
-            return False
-        setting.write_text(value)
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise errors.Unavailable(f"cannot set {setting} to {value}: {error.strerror}") from error
-    return True
+    for setting in sysctls.switch_on_forwarding(ipv6=ipv6):
+        log.warning("switched on: this host forwards packets between its networks now", setting=setting)
+    sysctls.set_up_bridge(bridge)

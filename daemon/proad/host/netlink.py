@@ -19,7 +19,7 @@ from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from proad.host import linkmessages
+from proad.host import linkmessages, sysctls
 from proad.host.linkmessages import IFF_UP, IFLA_IFNAME, IFLA_MASTER
 from proad.host.netlinksocket import DUMP, NetlinkFailed, NetlinkSocket, Request, encode
 from proad.model import errors
@@ -93,9 +93,16 @@ def find_link(name: str) -> Link | None:
 
 
 def links_present(names: Iterable[str]) -> set[str]:
-    """Return those of ``names`` that the host has interfaces of."""
-    found = {name for _, name in socket.if_nameindex()}
-    return found.intersection(names)
+    """Return those of ``names`` that the host has interfaces of; each is asked for, as a list may be long."""
+    return {name for name in names if _is_present(name)}
+
+
+def _is_present(name: str) -> bool:
+    try:
+        socket.if_nametoindex(name)
+    except OSError:
+        return False
+    return True
 
 
 def ports_of(bridge: str) -> set[str]:
@@ -167,9 +174,12 @@ def configure_bridge(
     """Set a bridge up and change its addresses.
 
     Raises:
+        errors.Unavailable: IPv6 is off, and may not be switched on here.
         NetlinkFailed: the kernel refused a change.
     """
     index = index_of(name)
+    if any(address.version == 6 for address in add):
+        sysctls.put(sysctls.IPV6 / "conf" / name / "disable_ipv6", "0")
     changes = [
         *(linkmessages.remove_address(index, name, old) for old in drop),
         *(linkmessages.new_address(index, name, new) for new in add),

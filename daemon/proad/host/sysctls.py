@@ -40,7 +40,7 @@ def switch_on_forwarding(*, ipv6: bool) -> list[str]:
     return switched
 
 
-def set_up_bridge(bridge: str, *, ipv6: bool) -> None:
+def set_up_bridge(bridge: str) -> None:
     """What a bridge with containers needs.
 
     Raises:
@@ -50,8 +50,6 @@ def set_up_bridge(bridge: str, *, ipv6: bool) -> None:
     put(IPV4 / "conf" / bridge / "route_localnet", "1")
     # A container could announce itself to the host as a router (CVE-2020-13401).
     put(IPV6 / "conf" / bridge / "accept_ra", "0")
-    if ipv6:
-        put(IPV6 / "conf" / bridge / "disable_ipv6", "0")
 
 
 def set_up_container_ipv6(interface: str) -> None:
