@@ -82,7 +82,13 @@ def test_pools_that_overlap_are_refused() -> None:
     with pytest.raises(errors.Forbidden, match=text):
         settle(asked, asked)
     assert settle(asked, others=[Pool(subnet="10.6.0.0/16"), Pool(subnet="::/0")])
-    with pytest.raises(errors.Forbidden, match=r"failed to allocate gateway \(10.5.0.9\)"):
+    with pytest.raises(
+        errors.Forbidden, match=r"failed to allocate gateway \(10.5.0.0\): Address already in use"
+    ):
+        settle(Pool(subnet="10.5.0.0/16", gateway="10.5.0.0"))
+    with pytest.raises(
+        errors.Forbidden, match=r"secondary ip address \(a:10.5.0.9\): Address already in use"
+    ):
         settle(Pool(subnet="10.5.0.0/16", gateway="10.5.0.9", auxiliary={"a": "10.5.0.9"}))
 
 

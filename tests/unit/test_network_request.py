@@ -44,7 +44,10 @@ def test_a_name_is_enough() -> None:
     )  # fmt: skip
     assert plain == NetworkRequest(name="web")
     for name in ("", " "):
-        assert "name is empty" in refusal(Name=name)
+        assert refusal(Name=name) == f"invalid name: {name}"
+    for name in ("bridge", "host", "none", "default"):
+        said = refusal(errors.Forbidden, Name=name)
+        assert said == f"operation is not permitted on predefined {name} network "
 
 
 def test_all_that_can_be_asked() -> None:
@@ -242,7 +245,8 @@ def test_connect_and_disconnect() -> None:
     assert (container, wish.aliases) == ("a", ["db"])
     assert wish.ipam_config == IpamWish(ipv4_address="10.0.0.9")
     assert parse_disconnect(b'{"Container": "a", "Force": true}') == ("a", True)
-    assert parse_disconnect(b"{}") == ("", False)
+    with pytest.raises(errors.InvalidParameter, match='invalid name or ID supplied: ""'):
+        parse_disconnect(b"{}")
     for parse_body in (parse_connect, parse_disconnect):
         for body_text in (b"", b"[]", b'{"Container": 3}'):
             with pytest.raises(errors.InvalidParameter, match="invalid JSON"):

@@ -101,7 +101,10 @@ def _check_filters(wanted: filters.Filters) -> None:
     Raises:
         errors.InvalidParameter: says which filter, and which value.
     """
-    filters.parse_boolean(wanted, "dangling")
+    if wanted.get("dangling", ["true"]) not in (["1"], ["true"], ["0"], ["false"]):
+        raise errors.InvalidParameter(
+            'invalid value for filter \'dangling\', must be "true" (or "1"), or "false" (or "0")'
+        )
     for name, known in (("type", ("custom", "builtin")), ("scope", SCOPES)):
         for value in wanted.get(name, ()):
             if value not in known:

@@ -101,6 +101,11 @@ def mac_for(pools: Sequence[Pool]) -> str:
 def _with_gateway(pool: Pool, *, choose: bool) -> Pool:
     """The pool with its gateway: the one it names, else its first free address."""
     if pool.gateway:
+        for name, address in pool.auxiliary.items():
+            if address == pool.gateway:
+                raise errors.Forbidden(
+                    f"failed to allocate secondary ip address ({name}:{address}): Address already in use"
+                )
         if ip_address(pool.gateway) in AddressPool(replace(pool, gateway="")).reserved:
             raise errors.Forbidden(f"failed to allocate gateway ({pool.gateway}): Address already in use")
         return pool

@@ -11,6 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from proad.model import errors, gojson
+from proad.model.endpointcheck import is_user_defined
 from proad.model.ipam import AnyNetwork
 from proad.model.network import EndpointSettings, Pool
 from proad.model.networkoptions import ENABLE_IPV4, ENABLE_IPV6, check_options, enabled_families
@@ -101,12 +102,14 @@ def parse_network_request(body: bytes, api_version: ApiVersion) -> NetworkReques
     Raises:
         errors.InvalidParameter: it is not JSON, a field has the wrong type or is out of range, two contradict
             each other, or one is not honoured by this engine; says which.
-        errors.Forbidden: it asks for what only a swarm has.
+        errors.Forbidden: the name is a predefined network's, or it asks for what only a swarm has.
         errors.NotFound: there is no such IPAM driver.
     """
     asked = gojson.convert(gojson.parse_object(body), _CreateBody)
     if not asked.name.strip():
-        raise errors.InvalidParameter(f"invalid network name: {asked.name}: name is empty")
+        raise errors.InvalidParameter(f"invalid name: {asked.name}")
+    if not is_user_defined(asked.name):
+        raise errors.Forbidden(f"operation is not permitted on predefined {asked.name} network ")
     _refuse_swarm(asked)
     if api_version < (1, 48):
         asked = replace(asked, enable_ipv4=None)
@@ -295,17 +298,23 @@ def parse_connect(body: bytes) -> tuple[str, EndpointSettings]:
     """Read the body of ``POST /networks/{id}/connect``: the container, and what is asked of the attachment.
 
     Raises:
-        errors.InvalidParameter: it is not JSON, or a field has the wrong type.
+        errors.InvalidParameter: it is not JSON, a field has the wrong type, or no container is named.
     """
     asked = gojson.convert(gojson.parse_object(body), _ConnectBody)
-    return asked.container, asked.endpoint_config or EndpointSettings()
+    return _named(asked.container), asked.endpoint_config or EndpointSettings()
 
 
 def parse_disconnect(body: bytes) -> tuple[str, bool]:
     """Read the body of ``POST /networks/{id}/disconnect``: the container, and whether to force it.
 
     Raises:
-        errors.InvalidParameter: it is not JSON, or a field has the wrong type.
+        errors.InvalidParameter: it is not JSON, a field has the wrong type, or no container is named.
     """
     asked = gojson.convert(gojson.parse_object(body), _DisconnectBody)
-    return asked.container, asked.force
+    return _named(asked.container), asked.force
+
+
+def _named(container: str) -> str:
+    if not container:
+        raise errors.InvalidParameter('invalid name or ID supplied: ""')
+    return container
