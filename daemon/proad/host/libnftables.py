@@ -22,16 +22,15 @@ class Nftables:
         Raises:
             errors.Unavailable: the library is not installed.
         """
-        before = _descriptors()
+        before = _sockets()
         try:
             self._library = nftables.Nftables()
         except OSError as error:
             raise errors.Unavailable(f"libnftables is missing ({error}); install libnftables1") from error
-        self._descriptors = _descriptors() - before
+        self._descriptors = {number for number, _ in _sockets() - before}
         for descriptor in self._descriptors:
-            with contextlib.suppress(OSError):  # that of the listing itself
-                # The library opens its socket without close-on-exec, for all programs that we start.
-                os.set_inheritable(descriptor, False)
+            # The library opens its socket without close-on-exec, for all programs that we start.
+            os.set_inheritable(descriptor, False)
 
     @property
     def port_ids(self) -> set[int]:
@@ -70,8 +69,14 @@ class Nftables:
         return objects
 
 
-def _descriptors() -> set[int]:
-    return {int(name) for name in os.listdir("/proc/self/fd")}
+def _sockets() -> set[tuple[int, str]]:
+    """Number and identity of each socket that this process has open."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # that of the listing itself, whose number the next may get
+            if (what := os.readlink(f"/proc/self/fd/{name}")).startswith("socket:"):
+                found.add((int(name), what))
+    return found
 
 
 def _port_id(descriptor: int) -> int | None:
