@@ -34,8 +34,11 @@ class Nftables:
 
     @property
     def port_ids(self) -> set[int]:
-        """The numbers that the kernel knows the library's sockets by, and names in its news of changes."""
-        return {number for number in map(_port_id, self._descriptors) if number is not None}
+        """The numbers that the kernel knows the library's sockets by, and names in its news of changes.
+
+        A socket has none before it is used; 0 is the kernel itself.
+        """
+        return {number for number in map(_port_id, self._descriptors) if number}
 
     def run(self, commands: str) -> None:
         """Carry out ``commands``, one a line, in one transaction.

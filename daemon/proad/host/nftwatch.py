@@ -1,4 +1,4 @@
-"""Trio-flavoured. Tells when somebody else changes nftables: ``iptables -F``, a firewall that is loaded again.
+"""Trio-flavoured. Tells when somebody else changes nftables: ``iptables -F``, a firewall loaded again.
 
 The kernel multicasts every change, with the number of the socket that it came by. Most are our own doing,
 each start of a container; a filter in the kernel (https://docs.kernel.org/networking/filter.html) drops the
@@ -121,10 +121,7 @@ class NftWatch:
             subsystem, kind = kind >> 8, kind & 0xFF
             if subsystem == NFNL_SUBSYS_NFTABLES and kind != NEW_GENERATION and port not in ours:
                 body = start + _HEADER.size + FAMILY_HEADER_BYTES
-                table = next(
-                    (value for number, value in attributes_between(data, body) if number == TABLE), b""
-                )
-                name = text_in(table)
+                name = text_in(dict(attributes_between(data, body, start + length)).get(TABLE, b""))
                 if name == self._table or kind not in (NEW_ELEMENT, DELETE_ELEMENT):
                     found.add(name)
             start += (length + 3) & ~3
