@@ -21,6 +21,8 @@ from proad.engine.networks import Networks
 from proad.host import netlink, netns
 from proad.host.firewall import BridgeRules, Firewall, Port, Published, Source, Target, published_of
 from proad.host.foreignfirewall import ForeignFirewalls
+from proad.host.linkwatch import LinkWatch
+from proad.host.nftwatch import NftWatch
 from proad.model import errors
 from proad.model.container import Container, Run
 from proad.model.network import DEFAULT_BRIDGE, Endpoint, Network, is_interface_name
@@ -106,14 +108,33 @@ class NetworkRepair:
                 )
             await self._leave_former_bridge()
 
-    async def watch(self, changes: Callable[[], Awaitable[object]], live: Callable[[], Iterable[Run]]) -> None:
-        """Mend each time that ``changes`` returns: somebody has changed links, or the packet filter."""
+    async def watch(self, live: Callable[[], Iterable[Run]]) -> None:
+        """Mend as soon as somebody takes a link of ours away, or changes the packet filter; for good."""
+        links = LinkWatch(self._is_ours)
+        rules = NftWatch(self._config.table, lambda: self._firewall.port_ids | self._foreign.port_ids)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._mend_after, links.losses, live)
+                nursery.start_soon(self._mend_after, rules.changes, live)
+        finally:
+            links.close()
+            rules.close()
+
+    async def _mend_after(
+        self, change: Callable[[], Awaitable[object]], live: Callable[[], Iterable[Run]]
+    ) -> None:
         while True:
-            await changes()
+            await change()
             try:
                 await self.recover(live)
             except errors.ProaError as error:
                 log.error("networks not mended; tried again later", error=error.message)
+
+    def _is_ours(self, interface: str) -> bool:
+        """Whether a link of that name should be there, as things are now."""
+        return any(network.interface == interface for network in self._bridged()) or any(
+            endpoint.host_interface == interface for endpoint in self._endpoints.live.values()
+        )
 
     # --- what should be there ---------------------------------------------------------------------------
 

@@ -132,6 +132,7 @@ class Recovery:
                 self._nursery.start_soon(self._control.carry_on, container.id, container.run.id)
             elif self._starts_by_policy(container, was_running=container.id in was_running):
                 wanted.append(container)
+        self._nursery.start_soon(self._network_repair.watch, self.live_runs)
         self._nursery.start_soon(start_in_order, needs_of(self._store, wanted), self._start_at_boot)
 
     async def on_timer(self) -> None:
