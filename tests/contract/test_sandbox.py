@@ -65,6 +65,10 @@ def setting(name: str) -> Callable[[], str]:
     return lambda: Path("/proc/sys/net", name).read_text().strip()
 
 
+def port_setting(wanted: sandbox.Interface, name: str) -> str:
+    return Path(f"/sys/class/net/{wanted.host_interface}/brport/{name}").read_text().strip()
+
+
 def tells_who_asks(server: Path, client: Path, address: str) -> str:
     """Ask a TCP server in one namespace from another, at the first attempt; return the address it sees."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -97,7 +101,21 @@ def test_a_veth_pair_joins_bridge_and_namespace(bridge: str, path: Path) -> None
     assert inside(path, from_ipv4) == "10.217.0.2"
     assert "eth0" not in inside(path, lambda: Path("/proc/thread-self/net/if_inet6").read_text())
     assert inside(path, setting("ipv6/conf/eth0/disable_ipv6")) == "1"
-    assert Path(f"/sys/class/net/{wanted.host_interface}/brport/hairpin_mode").read_text() == "0\n"
+    assert port_setting(wanted, "hairpin_mode") == "0"
+
+
+def test_a_bridge_lets_the_first_packet_through(bridge: str, path: Path) -> None:
+    forwarding = "3"  # linux/if_bridge.h
+    states = []
+    for number in range(2, 12):
+        wanted = interface(bridge, number)
+        create(path, wanted)
+        states.append(port_setting(wanted, "state"))
+        another = interface(bridge, 20 + number, name="eth1")
+        trio.run(sandbox.plug, path, another, BY_ETH0)
+        states.append(port_setting(another, "state"))
+        netns.remove(path)
+    assert set(states) == {forwarding}
 
 
 def test_interfaces_of_several_networks_come_at_once(bridge: str, path: Path) -> None:
@@ -111,8 +129,7 @@ def test_interfaces_of_several_networks_come_at_once(bridge: str, path: Path) ->
     assert set(links_in(path)) == {"lo", "eth0", "eth1", "lan0"}
     for one in wanted:
         assert link_in(path, one.name).addresses == one.addresses
-        hairpin = Path(f"/sys/class/net/{one.host_interface}/brport/hairpin_mode").read_text()
-        assert hairpin == f"{int(one.hairpin)}\n"
+        assert port_setting(one, "hairpin_mode") == str(int(one.hairpin))
     assert inside(path, from_ipv4) == "10.217.0.3"
     assert inside(path, from_ipv6) == "fd17:217::4"
     disabled = [inside(path, setting(f"ipv6/conf/{one.name}/disable_ipv6")) for one in wanted]
@@ -220,7 +237,7 @@ def test_an_interface_is_plugged_and_the_default_routes_move(bridge: str, path: 
     by_eth1 = sandbox.Gateways(ipv4=("eth1", str(GATEWAY.ip)), ipv6=("eth1", str(GATEWAY6.ip)))
     trio.run(sandbox.plug, path, second, by_eth1)
     assert link_in(path, "eth1").addresses == second.addresses
-    assert Path(f"/sys/class/net/{second.host_interface}/brport/hairpin_mode").read_text() == "1\n"
+    assert port_setting(second, "hairpin_mode") == "1"
     assert (inside(path, from_ipv4), inside(path, from_ipv6)) == ("10.217.0.3", "fd17:217::3")
 
     trio.run(sandbox.unplug, path, "eth1", BY_ETH0)

@@ -78,6 +78,9 @@ class NetlinkSocket:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
     @property
     def port_id(self) -> int:
         """The number that the kernel knows the socket by among those of its family."""

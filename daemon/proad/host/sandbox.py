@@ -8,7 +8,11 @@ What may take long on a busy host (the kernel has one lock for all links) is don
 a namespace needs anyway.
 """
 
+import ctypes
+import errno
+import fcntl
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,10 +28,14 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from proad.host import linkmessages, netns, sysctls
 from proad.host.linkmessages import AF_INET, AF_INET6, LOOPBACK_INDEX
 from proad.host.netlink import delete_links, index_of
-from proad.host.netlinksocket import DUMP, NetlinkSocket, Request, encode
+from proad.host.netlinksocket import DUMP, NetlinkFailed, NetlinkSocket, Request, encode
 
 AF_UNSPEC = 0
 IP6_RT_PRIO_USER = 1024  # what IPv6 says where IPv4 says nothing
+SIOCETHTOOL, ETHTOOL_GLINK = 0x8946, 10
+
+_ETHTOOL_VALUE = struct.Struct("=II")  # command, answer
+_IFREQ = struct.Struct("@16sP16x")
 
 Kind = Literal["veth", "macvlan", "ipvlan"]
 T = TypeVar("T")
@@ -110,6 +118,7 @@ def _create(
                         *_default_routes(gateways, replace=False),
                     ]
                 )
+            _let_through(host, interfaces)
             return prepare() if prepare is not None else None
         except BaseException:
             netns.remove(path)  # and with it the links: the namespace ends with this thread
@@ -150,6 +159,7 @@ def _plug(path: Path, interface: Interface, gateways: Gateways) -> None:
                 if settings:
                     host.change(settings)
                 inside.change([*_configuration(interface), *_default_routes(gateways, replace=True)])
+                _let_through(host, [interface])
             except BaseException:
                 delete_links([interface.name])
                 if former:
@@ -202,6 +212,25 @@ def _links(interface: Interface) -> Iterator[Request]:
             mtu=interface.mtu,
             thread_id=thread_id,
         )
+
+
+def _let_through(host: NetlinkSocket, interfaces: Sequence[Interface]) -> None:
+    """Have the bridges notice that their new ports have a carrier.
+
+    The kernel tells them when it gets round to it, and drops what is sent until then: a question for a MAC
+    address, which is repeated after a second only. Whoever asks for the state of the link is told the latest,
+    and so is everybody else (``ethtool_op_get_link``).
+    """
+    for interface in interfaces:
+        if interface.kind != "veth":
+            continue
+        question = ctypes.create_string_buffer(_ETHTOOL_VALUE.pack(ETHTOOL_GLINK, 0))
+        request = _IFREQ.pack(interface.host_interface.encode(), ctypes.addressof(question))
+        try:
+            fcntl.ioctl(host.fileno(), SIOCETHTOOL, request)
+        except OSError as error:
+            number = error.errno or errno.EIO
+            raise NetlinkFailed(f"ask for the carrier of {interface.host_interface}", number) from error
 
 
 def _configuration(interface: Interface) -> Iterator[Request]:
