@@ -22,11 +22,13 @@ from msgspec.structs import replace
 
 from proad.config import Config
 from proad.engine.addresses import Addresses
+from proad.engine.heldports import HeldPorts, at_gateways
 from proad.engine.naming import Naming
 from proad.engine.networks import Networks
 from proad.host import conntrack, netlink, netns, sandbox
+from proad.host.announce import announce, needs_announcing
 from proad.host.firewall import Firewall, Port, Published, published_of
-from proad.host.ports import PortReserver, PortTaken, ReservedPorts
+from proad.host.ports import ReservedPorts
 from proad.model import errors
 from proad.model.container import Container, Run
 from proad.model.network import (
@@ -40,11 +42,10 @@ from proad.model.network import (
     random_mac,
 )
 from proad.model.networkoptions import bridge_options, interface_prefix, link_options
-from proad.model.ports import PublishedPort, requested_ports
+from proad.model.ports import PublishedPort
 from proad.model.security import may_configure_network
 
 SWEEP_AFTER_S = 0.5
-NO_PORTS = ReservedPorts((), ())
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +76,7 @@ class Endpoints:
         self._naming = naming
         self._nursery = nursery
         self._addresses = addresses
-        self._reserver = PortReserver(config.port_range)
+        self._ports = HeldPorts(networks, firewall, config.port_range)
         self._directory = config.exec_root / "netns"
         self._live: dict[str, Endpoint] = {}
         self._strict: dict[str, bool] = {}
@@ -116,15 +117,15 @@ class Endpoints:
             for name in names:
                 wish = container.networks.get(name, EndpointSettings())
                 planned.append(self.plan_one(container, run, self._networks.find(name), wish, planned))
-            reserved = self._reserve_ports(container, planned)
+            reserved = self._ports.reserve(container, planned)
         except BaseException:
             for endpoint in planned:
                 self.forget(endpoint)
             raise
-        endpoints = self._with_ports(planned, reserved.ports)
+        endpoints = at_gateways(planned, reserved.ports)
         for endpoint in endpoints:
             self._live[endpoint.endpoint_id] = endpoint
-        return Plan(replace(run, endpoints=endpoints), reserved)
+        return Plan(replace(run, endpoints=endpoints, held_ports=reserved.ports), reserved)
 
     def plan_one(
         self,
@@ -140,6 +141,7 @@ class Endpoints:
             errors.ProaError: as with :meth:`plan`.
         """
         endpoint_id = secrets.token_hex(32)
+        self._hurry(network, wish)
         addresses = self._addresses.take(network, wish.ipam_config)
         endpoint = Endpoint(
             network=network.name,
@@ -163,47 +165,6 @@ class Endpoints:
         self._strict[endpoint_id] = not may_configure_network(container.host_config)
         return endpoint
 
-    def _reserve_ports(self, container: Container, planned: list[Endpoint]) -> ReservedPorts:
-        """Bind the host ports that ``container`` publishes: those of the endpoint that has its gateway."""
-        gateway4, gateway6 = elect_gateways(planned)
-        serving = [endpoint for endpoint in (gateway4, gateway6) if endpoint and endpoint.driver == "bridge"]
-        if not serving:
-            return NO_PORTS
-        asked = container.host_config
-        network = self._networks.find(serving[0].network_id)
-        requests = requested_ports(
-            container.config.exposed_ports,
-            {key: [(b.host_ip, b.host_port) for b in found] for key, found in asked.port_bindings.items()},
-            asked.publish_all_ports,
-            default_host_ip=bridge_options(network.options).host_binding_ipv4,
-            ipv6=gateway6 is not None,
-        )
-        taken = ((source.protocol, source.address, source.port) for source in self._firewall.published)
-        try:
-            return self._reserver.reserve(requests, taken)
-        except PortTaken as error:
-            where = f"endpoint {container.name} ({serving[0].endpoint_id})"
-            message = f"driver failed programming external connectivity on {where}: {error}"
-            raise errors.StartFailed(message) from error
-
-    def _with_ports(
-        self, planned: Iterable[Endpoint], ports: Iterable[PublishedPort]
-    ) -> tuple[Endpoint, ...]:
-        """The endpoints with the published ports at those that have the gateways."""
-        endpoints = list(planned)
-        gateway4, gateway6 = elect_gateways(endpoints)
-        ports = list(ports)
-
-        def of(endpoint: Endpoint) -> tuple[PublishedPort, ...]:
-            four = ports if gateway4 is not None and endpoint.endpoint_id == gateway4.endpoint_id else []
-            six = ports if gateway6 is not None and endpoint.endpoint_id == gateway6.endpoint_id else []
-            return tuple(
-                [port for port in four if ":" not in port.host_ip]
-                + [port for port in six if ":" in port.host_ip]
-            )
-
-        return tuple(replace(endpoint, ports=of(endpoint)) for endpoint in endpoints)
-
     # --- attaching --------------------------------------------------------------------------------------
 
     async def attach(self, container: Container, run: Run, begun: Callable[[], None] | None = None) -> None:
@@ -216,9 +177,10 @@ class Endpoints:
             errors.System: the kernel refused; :meth:`detach` takes back what is there by then.
         """
         prepare = self._naming.prepare(run)
+        interfaces = [self._interface(endpoint) for endpoint in run.endpoints]
         sockets = await sandbox.create_sandbox(
             Path(run.netns),
-            [self._interface(endpoint) for endpoint in run.endpoints],
+            interfaces,
             gateways_of(run.endpoints),
             prepare=prepare,
             kept=begun,
@@ -228,6 +190,7 @@ class Endpoints:
             self._naming.join(container, endpoint)
         if sockets is not None:
             self._naming.serve(container, run, sockets)
+        self._announce(run, interfaces)
 
     async def detach(self, run: Run) -> None:
         """Take back all that a run has of networks; what is gone already is no error.
@@ -246,6 +209,7 @@ class Endpoints:
             except errors.ProaError as error:
                 failed = error
             self._linger(endpoint)
+        self._ports.let_go(run)
         if run.netns:
             netns.remove(Path(run.netns))
         if failed is not None:
@@ -259,10 +223,12 @@ class Endpoints:
         Raises:
             errors.System: the kernel refused; :meth:`unplug` takes back what is there by then.
         """
-        await sandbox.plug(Path(run.netns), self._interface(endpoint), gateways_of(run.endpoints))
+        interface = self._interface(endpoint)
+        await sandbox.plug(Path(run.netns), interface, gateways_of(run.endpoints))
+        self._announce(run, [interface])
         self._admit(endpoint)
         self._naming.join(container, endpoint)
-        moved = self._move_ports(run)
+        moved = self._move_ports(self._ports.reserve_late(container, run))
         await self._naming.renew(container, moved)
         return moved
 
@@ -285,8 +251,7 @@ class Endpoints:
     def _move_ports(self, run: Run, left: Endpoint | None = None) -> Run:
         """Have the ports lead to where the gateways are now; ``left`` is an endpoint that goes."""
         former = [*run.endpoints, *([left] if left else [])]
-        ports = [port for endpoint in former for port in endpoint.ports]
-        endpoints = self._with_ports(run.endpoints, ports)
+        endpoints = at_gateways(run.endpoints, run.held_ports)
         before = {endpoint.endpoint_id: endpoint for endpoint in former}
         after = {endpoint.endpoint_id: endpoint for endpoint in endpoints}
         for endpoint_id, old in before.items():
@@ -302,19 +267,42 @@ class Endpoints:
 
     def _interface(self, endpoint: Endpoint) -> sandbox.Interface:
         network = self._networks.find(endpoint.network_id)
-        options = bridge_options(network.options)
+        mtu = bridge_options(network.options).mtu
         addresses = [a for a in (endpoint.ipv4_interface, endpoint.ipv6_interface) if a is not None]
+        if endpoint.driver == "bridge":
+            return sandbox.Interface(
+                name=endpoint.interface,
+                kind="veth",
+                host_interface=endpoint.host_interface,
+                master=endpoint.master,
+                mtu=mtu or self._config.mtu,
+                mac_address=endpoint.mac_address,
+                addresses=tuple(addresses),
+                hairpin=bool(endpoint.ports),
+            )
+        link = link_options(network.options, network.driver)
         return sandbox.Interface(
             name=endpoint.interface,
-            kind="veth" if endpoint.driver == "bridge" else _link_kind(endpoint.driver),
-            host_interface=endpoint.host_interface,
+            kind="macvlan" if endpoint.driver == "macvlan" else "ipvlan",
             master=endpoint.master,
-            mode=link_options(network.options, network.driver).mode if endpoint.driver != "bridge" else "",
-            mtu=options.mtu or (self._config.mtu if network.is_default_bridge else 1500),
+            mode=link.mode,
+            flag=link.flag,
+            mtu=mtu,
             mac_address=endpoint.mac_address,
             addresses=tuple(addresses),
-            hairpin=bool(endpoint.ports),
         )
+
+    def _announce(self, run: Run, interfaces: Iterable[sandbox.Interface]) -> None:
+        """Have the neighbours correct what they know of the addresses, where that may be wrong."""
+        wanted = [interface for interface in interfaces if needs_announcing(interface)]
+        if wanted:
+            self._nursery.start_soon(self._announce_now, Path(run.netns), wanted)
+
+    async def _announce_now(self, path: Path, interfaces: list[sandbox.Interface]) -> None:
+        try:
+            await announce(path, interfaces)
+        except errors.System as error:
+            log.warning("a new address was not announced to its neighbours", error=error.message)
 
     def _admit(self, endpoint: Endpoint) -> None:
         """Let the packet filter know the endpoint, and its ports."""
@@ -342,9 +330,7 @@ class Endpoints:
         self._firewall.dismiss(endpoint.host_interface, _published(endpoint))
         if ports := _udp(endpoint.ports):
             address = endpoint.address
-            self._nursery.start_soon(
-                self._forget_flows, lambda: conntrack.forget_translated(ports, address)
-            )
+            self._nursery.start_soon(self._forget_flows, lambda: conntrack.forget_translated(ports, address))
 
     async def _forget_flows(self, forget: Callable[[], int]) -> None:
         try:
@@ -373,6 +359,16 @@ class Endpoints:
             except errors.System as error:
                 log.error("interface not deleted; recovery tries again", error=error.message)
             for endpoint in seen:
+                if self._lingering.pop(endpoint.endpoint_id, None) is not None:
+                    self._addresses.release(endpoint)
+
+    def _hurry(self, network: Network, wish: EndpointSettings) -> None:
+        """An address that is asked for by name is to be had at once: what still has it goes now."""
+        asked = wish.ipam_config
+        wanted = {asked.ipv4_address, asked.ipv6_address} - {""} if asked else set()
+        for endpoint in list(self._lingering.values()) if wanted else ():
+            if endpoint.network_id == network.id and wanted & {endpoint.address, endpoint.ipv6_address}:
+                netlink.delete_links([endpoint.host_interface] if endpoint.host_interface else [])
                 del self._lingering[endpoint.endpoint_id]
                 self._addresses.release(endpoint)
 
@@ -399,6 +395,7 @@ class Endpoints:
             self._strict[endpoint.endpoint_id] = not may_configure_network(container.host_config)
             self._addresses.adopt(endpoint)
             self._naming.join(container, endpoint)
+        self._ports.adopt(run)
 
 
 def gateways_of(endpoints: Iterable[Endpoint]) -> sandbox.Gateways:
@@ -413,7 +410,9 @@ def gateways_of(endpoints: Iterable[Endpoint]) -> sandbox.Gateways:
 def _free_interface(network: Network, wish: EndpointSettings, beside: Iterable[Endpoint]) -> str:
     """The interface's name in the container: the first free one of the network's prefix."""
     taken = {endpoint.interface for endpoint in beside}
-    if (asked := (wish.driver_opts or {}).get("com.docker.network.endpoint.ifname", "")) and asked not in taken:
+    if (
+        asked := (wish.driver_opts or {}).get("com.docker.network.endpoint.ifname", "")
+    ) and asked not in taken:
         return asked
     prefix = interface_prefix(network.options)
     return next(name for number in range(len(taken) + 1) if (name := f"{prefix}{number}") not in taken)
@@ -429,10 +428,6 @@ def _mac(
     if asked:
         return check_mac(asked)
     return mac_of(address) if isinstance(address, IPv4Address) else random_mac(secrets.token_bytes(5))
-
-
-def _link_kind(driver: str) -> sandbox.Kind:
-    return "macvlan" if driver == "macvlan" else "ipvlan"
 
 
 def _published(endpoint: Endpoint) -> Published:

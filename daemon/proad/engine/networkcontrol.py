@@ -210,16 +210,22 @@ class NetworkControl:
 
     def _take_away(self, network: Network) -> None:
         """A creation that did not come to its end; what resists is left to recovery."""
-        self._bridges.unmake(network)
+        self._unmake(network)
         with self._store.transaction() as tx:
             tx.delete_network(network.id)
 
     def _finish(self, network: Network) -> None:
-        self._bridges.unmake(network)
+        self._unmake(network)
         self._addresses.forget(network.id)
         with self._store.transaction() as tx:
             tx.delete_network(network.id)
             tell(tx, "destroy", network)
+
+    def _unmake(self, network: Network) -> None:
+        """Take away what no other network uses: a parent link may be that of several."""
+        shared = (other for other in self._everything() if other.interface == network.interface)
+        if all(other.id == network.id for other in shared):
+            self._bridges.unmake(network)
 
     def _describe(self, network: Network, users: Sequence[Endpoint]) -> str:
         ids = ((container, endpoint) for container, endpoint in self._networks.members(network) if endpoint)

@@ -24,7 +24,6 @@ from proad.host.linkmessages import IFF_UP, IFLA_IFNAME, IFLA_MASTER
 from proad.host.netlinksocket import DUMP, NetlinkFailed, NetlinkSocket, Request, encode
 from proad.model import errors
 
-CONTAINER_INTERFACE = "eth0"
 PRIVATE_PREFIXES = ("dm-", "di-")
 """Names of parent links that stand for no hardware, with ``macvlan`` and ``ipvlan``, as Docker has them."""
 PEER_PREFIX = "dp-"
