@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -362,11 +363,53 @@ def test_a_new_daemon_answers_where_the_earlier_one_did(path: Path) -> None:
             with pytest.raises((TimeoutError, ConnectionRefusedError)):
                 await lab.send(b"x" * 20, timeout_s=0.2)
             sockets = await lay_resolver_in(path)
+            assert sockets.ports == before, "the rules need no change"
+            assert {before.udp, before.tcp} <= set(PORTS)
             lab.resolvers.open(RUN, sockets, view())
             assert RUN in lab.resolvers
-            assert {before.udp, before.tcp, sockets.ports.udp, sockets.ports.tcp} <= set(PORTS)
             for tcp in (False, True):
                 assert addresses(await lab.ask("web.", tcp=tcp)) == ["10.1.0.2"]
+
+    run(test)
+
+
+SPOILED = {
+    "nothing is left": "flush ruleset",
+    "no rules": "flush table ip proa-resolver",
+    "no way back": "flush chain ip proa-resolver back",
+    "too much": 'add rule ip proa-resolver there counter drop comment "udp 61234"',
+    "no such port": "flush chain ip proa-resolver there; "
+    'add rule ip proa-resolver there accept comment "udp 99999"; '
+    'add rule ip proa-resolver there accept comment "tcp 99999"',
+}
+
+
+@pytest.mark.parametrize("spoiled", list(SPOILED))
+def test_rules_that_are_not_whole_any_more_are_made_anew(path: Path, spoiled: str) -> None:
+    async def test() -> None:
+        async with resolving(path) as lab:
+            lab.join("e1", ["web"], "10.1.0.2")
+            lab.resolvers.close(RUN)
+            inside(path, lambda: subprocess.run(["nft", SPOILED[spoiled]], check=True))
+            lab.resolvers.open(RUN, await lay_resolver_in(path), view())
+            for tcp in (False, True):
+                assert addresses(await lab.ask("web.", tcp=tcp)) == ["10.1.0.2"]
+
+    run(test)
+
+
+def test_a_port_that_somebody_has_taken_meanwhile_is_his(path: Path) -> None:
+    async def test() -> None:
+        async with resolving(path) as lab:
+            lab.join("e1", ["web"], "10.1.0.2")
+            before = lab.sockets.ports
+            lab.resolvers.close(RUN)
+            with serving(path, "udp", before.udp):
+                sockets = await lay_resolver_in(path)
+                assert sockets.ports.udp != before.udp
+                lab.resolvers.open(RUN, sockets, view())
+                for tcp in (False, True):
+                    assert addresses(await lab.ask("web.", tcp=tcp)) == ["10.1.0.2"]
 
     run(test)
 

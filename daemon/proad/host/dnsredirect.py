@@ -13,6 +13,7 @@ The messages are encoded once, by pyroute2, with ports that stand for those that
 """
 
 import errno
+import re
 import socket
 import struct
 from functools import cache
@@ -23,6 +24,7 @@ from pyroute2.netlink import NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST
 from pyroute2.netlink.nfnetlink import NFNL_SUBSYS_NFTABLES, nfgen_msg
 from pyroute2.netlink.nfnetlink.nftsocket import (
     NFT_MSG_DELTABLE,
+    NFT_MSG_GETRULE,
     NFT_MSG_NEWCHAIN,
     NFT_MSG_NEWRULE,
     NFT_MSG_NEWTABLE,
@@ -31,7 +33,16 @@ from pyroute2.netlink.nfnetlink.nftsocket import (
     nft_table_msg,
 )
 
-from proad.host.netlinksocket import CHANGE, CREATE, Envelope, NetlinkFailed, NetlinkSocket, Request, encode
+from proad.host.netlinksocket import (
+    CHANGE,
+    CREATE,
+    DUMP,
+    Envelope,
+    NetlinkFailed,
+    NetlinkSocket,
+    Request,
+    encode,
+)
 
 TABLE = "proa-resolver"
 DNS_PORT = 53
@@ -39,6 +50,12 @@ DNS_PORT = 53
 _NETLINK_NETFILTER = 12
 _NFNL_MSG_BATCH_BEGIN, _NFNL_MSG_BATCH_END = 0x10, 0x11
 _APPEND = CHANGE | NLM_F_CREATE | NLM_F_APPEND
+_NFGENMSG_BYTES = 4
+_RULE_CHAIN, _RULE_USERDATA = 2, 7
+_NFGENMSG_BYTES = 4
+_RULE_CHAIN, _RULE_USERDATA = 2, 7
+_COMMENT = re.compile(rb"(udp|tcp) (\d{5})\0")
+_MAX_PORT = 0xFFFF
 _LOCAL_OUT, _POST_ROUTING = 3, 4
 _BEFORE_TRACKING, _AFTER_TRACKING = -310, 310
 _NETWORK, _TRANSPORT = 1, 2  # bases of offsets
@@ -63,15 +80,45 @@ def redirect(address: str, *, udp: int, tcp: int) -> None:
         except NetlinkFailed as error:
             if error.errno != errno.EEXIST:
                 raise
-            # Not at once: after a deletion the kernel keeps whoever closes the socket waiting, some 10 ms.
             kernel.change([_deletion(), *table], envelope=_envelope())
+
+
+def redirected() -> tuple[int, int] | None:
+    """Return the UDP and TCP ports that :func:`redirect` led to before; None where its rules are not whole.
+
+    To change them takes some 10 ms: after a deletion the kernel waits until no processor sees them any more.
+
+    Raises:
+        NetlinkFailed: the kernel refused.
+    """
+    with NetlinkSocket(_NETLINK_NETFILTER) as kernel:
+        rules = list(kernel.dump_attributes(_listing(), _NFGENMSG_BYTES))
+    found = {(rule[_RULE_CHAIN], rule.get(_RULE_USERDATA, b"")[2:]) for rule in rules}
+    ports = {match[1]: int(match[2]) for _, comment in found if (match := _COMMENT.fullmatch(comment))}
+    whole = {
+        (chain, f"{_comment(protocol, ports.get(name, 0))}\0".encode())
+        for chain in (b"there\0", b"back\0")
+        for protocol, name in ((socket.IPPROTO_UDP, b"udp"), (socket.IPPROTO_TCP, b"tcp"))
+    }
+    if len(rules) != len(found) or found != whole or max(ports.values()) > _MAX_PORT:
+        return None
+    return ports[b"udp"], ports[b"tcp"]
 
 
 def _with_ports(request: Request, ports: dict[int, int]) -> Request:
     data = request.data
     for protocol, port in ports.items():
-        data = data.replace(_packed(_STAND_INS[protocol]), _packed(port))
+        stand_in = _STAND_INS[protocol]
+        data = data.replace(_packed(stand_in), _packed(port))
+        data = data.replace(_comment(protocol, stand_in).encode(), _comment(protocol, port).encode())
     return Request(request.what, request.message, data)
+
+
+@cache
+def _listing() -> Request:
+    fields = {"nfgen_family": socket.AF_INET, "attrs": [("NFTA_RULE_TABLE", TABLE)]}
+    kind = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETRULE
+    return encode(f"list the rules of nftables table {TABLE}", kind, DUMP, nft_rule_msg, fields)
 
 
 @cache
@@ -125,7 +172,12 @@ def _rule(
             csum_offset=_CHECKSUM[protocol],
         ),
     ]
-    fields = {"NFTA_RULE_TABLE": TABLE, "NFTA_RULE_CHAIN": chain, "NFTA_RULE_EXPRESSIONS": expressions}
+    fields = {
+        "NFTA_RULE_TABLE": TABLE,
+        "NFTA_RULE_CHAIN": chain,
+        "NFTA_RULE_EXPRESSIONS": expressions,
+        "NFTA_RULE_USERDATA": {"value": _comment(protocol, _STAND_INS[protocol])},
+    }
     return _request(f"add a rule to chain {chain}", NFT_MSG_NEWRULE, _APPEND, nft_rule_msg, fields)
 
 
@@ -168,6 +220,11 @@ def _envelope() -> Envelope:
     begin = encode("begin the transaction", _NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST, nfgen_msg, fields)
     end = encode("commit the transaction", _NFNL_MSG_BATCH_END, NLM_F_REQUEST, nfgen_msg, fields)
     return Envelope(begin, end)
+
+
+def _comment(protocol: int, port: int) -> str:
+    """What stands on each rule; always of the same length."""
+    return f"{'udp' if protocol == socket.IPPROTO_UDP else 'tcp'} {port:05}"
 
 
 def _packed(port: int) -> bytes:

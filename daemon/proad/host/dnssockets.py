@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proad.host import netns
-from proad.host.dnsredirect import redirect
+from proad.host.dnsredirect import redirect, redirected
 from proad.model import errors
 
 ADDRESS = "127.0.0.11"
@@ -83,18 +83,11 @@ def lay_resolver(ports: ResolverPorts | None = None) -> DnsSockets:
     Raises:
         errors.System: the kernel refused; no socket is left open.
     """
-    udp = _bound(socket.SOCK_DGRAM, ports.udp if ports else None)
+    sockets = _open(ports)
     try:
-        tcp = _bound(socket.SOCK_STREAM, ports.tcp if ports else None)
-        try:
-            tcp.listen(BACKLOG)
-            sockets = DnsSockets(udp, tcp, ResolverPorts(udp.getsockname()[1], tcp.getsockname()[1]))
-            redirect(ADDRESS, udp=sockets.ports.udp, tcp=sockets.ports.tcp)
-        except BaseException:
-            tcp.close()
-            raise
+        redirect(ADDRESS, udp=sockets.ports.udp, tcp=sockets.ports.tcp)
     except BaseException:
-        udp.close()
+        sockets.close()
         raise
     return sockets
 
@@ -102,15 +95,39 @@ def lay_resolver(ports: ResolverPorts | None = None) -> DnsSockets:
 async def lay_resolver_in(path: Path, ports: ResolverPorts | None = None) -> DnsSockets:
     """Do :func:`lay_resolver` in the namespace that ``path`` keeps.
 
+    Without a wish for ``ports`` they are those of an earlier daemon, so that the rules stay as they are.
+
     Raises:
         errors.System: it cannot be entered, or the kernel refused.
     """
 
     def visit() -> DnsSockets:
         netns.enter(path)
-        return lay_resolver(ports)
+        earlier = _open_earlier() if ports is None else None
+        return earlier or lay_resolver(ports)
 
     return await netns.in_own_thread(visit)
+
+
+def _open_earlier() -> DnsSockets | None:
+    """Sockets where those of an earlier daemon were; None where nothing leads there, or one is taken."""
+    ports = redirected()
+    if ports is None:
+        return None
+    try:
+        return _open(ResolverPorts(*ports))
+    except errors.System:
+        return None
+
+
+def _open(ports: ResolverPorts | None) -> DnsSockets:
+    udp = _bound(socket.SOCK_DGRAM, ports.udp if ports else None)
+    try:
+        tcp = _bound(socket.SOCK_STREAM, ports.tcp if ports else None)
+    except BaseException:
+        udp.close()
+        raise
+    return DnsSockets(udp, tcp, ResolverPorts(udp.getsockname()[1], tcp.getsockname()[1]))
 
 
 def _bound(kind: int, port: int | None) -> socket.socket:
@@ -119,6 +136,8 @@ def _bound(kind: int, port: int | None) -> socket.socket:
         if kind == socket.SOCK_STREAM:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         _bind(made, [port] if port else _some_ports())
+        if kind == socket.SOCK_STREAM:
+            made.listen(BACKLOG)
     except BaseException:
         made.close()
         raise
