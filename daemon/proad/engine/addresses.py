@@ -33,7 +33,7 @@ class Addresses:
 
         Raises:
             errors.InvalidParameter: a wish is in no subnet of the network.
-            errors.Conflict: a wish is in use.
+            errors.Forbidden: a wish is in use.
             errors.Unavailable: none is free.
         """
         four = self._take(network, 4, wish.ipv4_address if wish else "")
@@ -92,7 +92,7 @@ class Addresses:
     def _pool(self, network: Network, pool: Pool) -> AddressPool:
         key = (network.id, pool.subnet)
         if key not in self._pools:
-            self._pools[key] = AddressPool(pool)
+            self._pools[key] = AddressPool(pool, f"{network.name} ({network.id})")
         return self._pools[key]
 
     def _held(self, endpoint: Endpoint) -> list[tuple[AddressPool, IPv4Address | IPv6Address]]:

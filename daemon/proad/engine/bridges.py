@@ -1,4 +1,5 @@
-"""Trio-flavoured. The kernel's side of networks: their bridges and parent links, and the packet filter's view.
+"""Trio-flavoured. The kernel's side of networks: their bridges and parent links, and the packet filter's
+view.
 
 A network of driver ``bridge`` has a bridge, the addresses of its gateways on it, and rules; ``macvlan`` and
 ``ipvlan`` have a parent link of the host's, which is made where it is a VLAN or is not named at all; ``host``
@@ -16,7 +17,7 @@ from proad.host.firewall import BridgeRules, Firewall
 from proad.model import errors
 from proad.model.ipam import mac_for
 from proad.model.network import Network
-from proad.model.networkoptions import bridge_options
+from proad.model.networkoptions import DEFAULT_MTU, bridge_options
 
 log = structlog.get_logger(__name__)
 
@@ -79,7 +80,7 @@ class Bridges:
                 network.interface,
                 gateways_of(network),
                 mac_for(network.pools),
-                options.mtu or self._config.mtu,
+                options.mtu or DEFAULT_MTU,
             )
         set_up_host_for(network.interface, ipv6=network.ipv6)
 
@@ -103,5 +104,3 @@ def rules_of(network: Network) -> BridgeRules:
         icc=options.icc,
         masquerade=options.masquerade,
     )
-
-

@@ -1,7 +1,8 @@
 """Trio-flavoured. Connecting containers to networks and disconnecting them, while they run or not.
 
 For a container that does not run only its record changes. For one that runs, the record says first that an
-endpoint is joining or leaving; what a crash cuts short there, :meth:`Connector.settle` takes back or finishes.
+endpoint is joining or leaving; what a crash cuts short there, :meth:`Connector.settle` takes back or
+finishes.
 """
 
 import structlog
@@ -48,8 +49,9 @@ class Connector:
 
         Raises:
             errors.NotFound: there is no such network or container.
-            errors.Forbidden: it is connected already, or its network mode allows no other.
-            errors.InvalidParameter: what ``wish`` asks is not to be had on this network.
+            errors.Forbidden: it is connected already.
+            errors.InvalidParameter: its network mode allows no other, or what ``wish`` asks is not to be had
+                on this network.
             errors.Unavailable: no address is free.
             errors.System: the kernel refused; nothing is changed.
         """
@@ -78,7 +80,8 @@ class Connector:
 
         Raises:
             errors.NotFound: there is no such network or container.
-            errors.Forbidden: it is not connected, or its network mode is the network.
+            errors.Forbidden: it is not connected.
+            errors.InvalidParameter: the network is the host's.
             errors.System: the kernel refused; recovery goes on with it.
         """
         network = self._networks.find(ref)
@@ -86,15 +89,13 @@ class Connector:
         async with self._locks.of(container.id):
             container = self._still_there(container)
             if container.host_config.network_mode == "host" or network.name == "host":
-                raise errors.Forbidden(
+                raise errors.InvalidParameter(
                     "container cannot be disconnected from host network or connected to host network"
                 )
             if container.status in (Status.REMOVING, Status.DEAD):
                 raise _marked(container)
             if network.name not in self._connected(container):
-                raise errors.Forbidden(
-                    f"container {container.id} is not connected to network {network.name}"
-                )
+                raise errors.Forbidden(f"container {container.id} is not connected to network {network.name}")
             networks = {name: wish for name, wish in container.networks.items() if name != network.name}
             bare = replace(container, networks=networks)
             endpoint = _endpoint_on(container, network)
@@ -199,7 +200,8 @@ def _endpoint_on(container: Container, network: Network) -> Endpoint | None:
 
 def _marked(container: Container) -> errors.Conflict:
     return errors.Conflict(
-        f"Container {container.id} is marked for removal and cannot be connected or disconnected to the network"
+        f"Container {container.id} is marked for removal and cannot be connected or disconnected to the "
+        "network"
     )
 
 
@@ -207,18 +209,19 @@ def _refuse_mode(container: Container, network: Network) -> None:
     """Who shares a namespace, or shall have none of his own, cannot be connected to anything."""
     mode = container.host_config.network_mode
     if mode == "host" or network.name == "host":
-        raise errors.Forbidden(
+        raise errors.InvalidParameter(
             "container cannot be disconnected from host network or connected to host network"
             if network.name == "host" and mode != "host"
             else "container sharing network namespace with another container or host cannot be connected to "
             "any other network"
         )
     if mode.startswith("container:"):
-        raise errors.Forbidden(
+        raise errors.InvalidParameter(
             "container sharing network namespace with another container or host cannot be connected to any "
             "other network"
         )
     if mode == "none" or network.name == "none":
-        raise errors.Forbidden(
-            "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+        raise errors.InvalidParameter(
+            "container cannot be connected to multiple networks with one of the networks in private (none) "
+            "mode"
         )

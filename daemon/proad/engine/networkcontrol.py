@@ -18,6 +18,7 @@ from proad.engine.addresses import Addresses
 from proad.engine.bridges import Bridges
 from proad.engine.endpoints import Endpoints
 from proad.engine.networks import Networks
+from proad.engine.system import ID_SETTING
 from proad.host import netlink
 from proad.model import errors, filters
 from proad.model.ipam import settle_pools
@@ -28,7 +29,7 @@ from proad.store.db import Store, Transaction
 
 DRIVERS = ("bridge", "macvlan", "ipvlan")
 BRIDGE_PREFIX = "br-"
-PARENT_PREFIX = "dm-"
+PARENT_PREFIXES = {"macvlan": "dm-", "ipvlan": "di-"}
 
 log = structlog.get_logger(__name__)
 
@@ -107,7 +108,9 @@ class NetworkControl:
         want; returns their names.
         """
         used = {
-            name for container in self._store.containers.values() for name in self._networks.wanted_by(container)
+            name
+            for container in self._store.containers.values()
+            for name in self._networks.wanted_by(container)
         }
         removed = []
         for network in self._networks.all():
@@ -157,7 +160,8 @@ class NetworkControl:
             raise errors.Forbidden(f'only one instance of "{request.driver}" network is allowed')
         if request.driver not in DRIVERS:
             raise errors.NotFound(
-                f'could not find plugin {request.driver} in v1 plugin registry: plugin "{request.driver}" not found'
+                f"could not find plugin {request.driver} in v1 plugin registry: "
+                f'plugin "{request.driver}" not found'
             )
 
     def _plan(self, request: NetworkRequest) -> Network:
@@ -171,6 +175,8 @@ class NetworkControl:
             default_pools=[(pool.base, pool.size) for pool in self._config.default_address_pools],
             taken=netlink.taken_networks(),
             others=others,
+            host_id=self._store.setting(ID_SETTING) or "",
+            gateways=_has_gateways(request),
         )
         network_id = secrets.token_hex(32)
         network = Network(
@@ -242,7 +248,16 @@ def _interface(request: NetworkRequest, network_id: str) -> str:
     """The host's interface: the one that is named, else one called after the network's id, as with Docker."""
     if request.driver == "bridge":
         return bridge_options(request.options).name or BRIDGE_PREFIX + network_id[:12]
-    return link_options(request.options, request.driver).parent or PARENT_PREFIX + network_id[:12]
+    parent = link_options(request.options, request.driver).parent
+    return parent or PARENT_PREFIXES[request.driver] + network_id[:12]
+
+
+def _has_gateways(request: NetworkRequest) -> bool:
+    """Whether its subnets need a gateway's address: not where nothing leads out, or the interface does."""
+    if request.driver == "bridge":
+        return True
+    options = link_options(request.options, request.driver)
+    return bool(options.parent) and not (request.internal or options.routes_itself)
 
 
 def _is_wanted(wanted: filters.Filters, network: Network) -> bool:
