@@ -105,7 +105,7 @@ def test_what_is_refused(docker: DockerCli, net: Net, refused: Refused, ours: Da
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--ip", "10.0.0.9"], "user specified IP address is supported only"),
+        (["--ip", "10.0.0.9"], "user specified IP address is supported on user defined networks only"),
         (["--network", "host", "--ip", "10.0.0.9"], "user specified IP address"),
     ],
 )

@@ -119,6 +119,22 @@ def test_ports_follow_the_container_from_network_to_network(net: Net, hosts: Hos
         assert ask(visitor.netns, "tcp", visitor.router, port) == visitor.address
         net.disconnect("blue", server)
         assert not reaches(visitor.netns, "tcp", visitor.router, port)
+        net.connect("red", server)
+        assert ask(visitor.netns, "tcp", visitor.router, server.port("80/tcp")) == visitor.address
+
+
+def test_a_port_is_published_as_soon_as_a_network_can(net: Net, hosts: Hosts) -> None:
+    net.network("closed", "--internal")
+    net.network("open")
+    port = _free_port()
+    server = net.run("server", "--network", "closed", "-p", f"{port}:80")
+    visitor = hosts.add("visitor")
+    with answering(server.netns, "tcp", 80):
+        assert not reaches(visitor.netns, "tcp", visitor.router, port)
+        net.connect("open", server)
+        assert ask(visitor.netns, "tcp", visitor.router, port) == visitor.address
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("", port))
 
 
 def test_ipv6(net: Net, hosts: Hosts, ours: Daemon) -> None:

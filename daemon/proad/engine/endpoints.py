@@ -251,7 +251,9 @@ class Endpoints:
     def _move_ports(self, run: Run, left: Endpoint | None = None) -> Run:
         """Have the ports lead to where the gateways are now; ``left`` is an endpoint that goes."""
         former = [*run.endpoints, *([left] if left else [])]
-        endpoints = at_gateways(run.endpoints, run.held_ports)
+        # A run that an older daemon began has its ports at its endpoints only.
+        ports = run.held_ports or [port for endpoint in former for port in endpoint.ports]
+        endpoints = at_gateways(run.endpoints, ports)
         before = {endpoint.endpoint_id: endpoint for endpoint in former}
         after = {endpoint.endpoint_id: endpoint for endpoint in endpoints}
         for endpoint_id, old in before.items():

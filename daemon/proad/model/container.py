@@ -88,6 +88,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Path of the network namespace's bind mount, where the run has one of its own."""
     endpoints: tuple[Endpoint, ...] = ()
     """Its attachments to networks, in the order of its interfaces."""
+    held_ports: tuple[PublishedPort, ...] = ()
+    """The host's ports that are kept for it, whether a network of its publishes them now or not."""
+    late_ports: bool = False
+    """They were chosen after its start, so that the daemon keeps their sockets and not the monitor."""
     steps: tuple[StepTime, ...] = ()
     apparmor: str = ""
     """The AppArmor profile that it is confined by; empty where the host has no AppArmor."""
