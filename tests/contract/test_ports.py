@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from proad.host.filterelements import Source
 from proad.host.ports import PortReserver, PortTaken, ReservedPorts
 from proad.model.ports import PortRequest
 
@@ -73,13 +74,20 @@ def test_what_another_program_has_is_refused(reserver: PortReserver) -> None:
 
 
 def test_what_a_container_has_is_refused_in_dockers_words(reserver: PortReserver) -> None:
-    taken = [("tcp", "127.0.0.1", 18313)]
+    taken = {Source("tcp", "127.0.0.1", 18313)}
+    with pytest.raises(PortTaken, match=r"Bind for 127\.0\.0\.1:18313 failed: port is already allocated"):
+        reserver.reserve([wish(18313, host_ip="127.0.0.1")], taken)
+    held = listening("127.0.0.1", 18313)
     with pytest.raises(PortTaken, match=r"Bind for 0\.0\.0\.0:18313 failed: port is already allocated"):
         reserver.reserve([wish(18313)], taken)
+    held.close()
+    sctp = {Source("sctp", "127.0.0.1", 18313)}
+    with pytest.raises(PortTaken, match=r"Bind for 0\.0\.0\.0:18313 failed: port is already allocated"):
+        reserver.reserve([wish(18313, protocol="sctp")], sctp)
     reserver.reserve([wish(18313, protocol="udp")], taken).close()
     reserver.reserve([wish(18313, host_ip="127.0.0.2")], taken).close()
     with pytest.raises(PortTaken):
-        reserver.reserve([wish(18313, host_ip="127.0.0.2")], [("tcp", "0.0.0.0", 18313)])
+        reserver.reserve([wish(18313, host_ip="127.0.0.2")], {Source("tcp", "0.0.0.0", 18313)})
 
 
 def test_all_or_nothing(reserver: PortReserver) -> None:
@@ -149,10 +157,10 @@ def test_one_port_of_both_families(reserver: PortReserver) -> None:
 def test_the_families_do_not_take_ports_from_each_other(reserver: PortReserver) -> None:
     with reserver.reserve([wish(18321)]), reserver.reserve([wish(18321, host_ip="::")]):
         pass
-    taken = [("tcp", "127.0.0.1", 18321)]
+    taken = {Source("tcp", "127.0.0.1", 18321)}
     reserver.reserve([wish(18321, host_ip="::")], taken).close()
     with pytest.raises(PortTaken, match=r"Bind for \[::1\]:18321 failed: port is already allocated"):
-        reserver.reserve([wish(18321, host_ip="::1")], [("tcp", "::", 18321)])
+        reserver.reserve([wish(18321, host_ip="::1")], {Source("tcp", "::", 18321)})
 
 
 def test_a_chosen_port_is_free_in_both_families(reserver: PortReserver) -> None:

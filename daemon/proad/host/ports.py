@@ -8,17 +8,16 @@ connections in the moment between its birth and the rule's.
 
 import errno
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from proad.host.filterelements import Source
 from proad.host.mounts import describe_errno
 from proad.model.ports import ANY_IPV4, ANY_IPV6, PortRequest, PublishedPort
 
 _TYPES = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "sctp": socket.SOCK_STREAM}
 _NUMBERS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
-_Known = dict[tuple[str, int], list[str]]
-"""By protocol and port, the addresses at which containers have it."""
 _NO_SCTP = (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT)
 
 
@@ -62,38 +61,37 @@ class PortReserver:
         self._range = port_range
         self._next = port_range[0]
 
-    def reserve(
-        self, requests: Sequence[PortRequest], taken: Iterable[tuple[str, str, int]] = ()
-    ) -> ReservedPorts:
+    def reserve(self, requests: Sequence[PortRequest], taken: Collection[Source] = ()) -> ReservedPorts:
         """Bind sockets for each request, in order, or none at all.
 
-        ``taken`` are protocol, address and port of what containers have: the kernel refuses those as well,
-        but only as long as it knows the protocol, and not in words that a user understands.
+        ``taken`` is what containers have, best as a set or a mapping: the kernel refuses that as well, but
+        only as long as it knows the protocol, and not in words that a user understands.
 
         Raises:
             PortTaken: nothing that a request allows is free.
         """
-        known = _known(taken if requests else ())
+        own: set[Source] = set()
         ports: list[PublishedPort] = []
         sockets: list[socket.socket] = []
         try:
             for request in requests:
-                port, held = self._reserve_one(request, known)
+                port, held = self._reserve_one(request, taken, own)
                 sockets += held
-                for host_ip in request.host_ips:
-                    known.setdefault((request.protocol, port), []).append(host_ip)
-                    ports.append(_published(request, host_ip, port))
+                own.update(Source(request.protocol, host_ip, port) for host_ip in request.host_ips)
+                ports += [_published(request, host_ip, port) for host_ip in request.host_ips]
         except BaseException:
             _close(sockets)
             raise
         return ReservedPorts(tuple(ports), tuple(sockets))
 
-    def _reserve_one(self, request: PortRequest, known: _Known) -> tuple[int, list[socket.socket]]:
+    def _reserve_one(
+        self, request: PortRequest, *taken: Collection[Source]
+    ) -> tuple[int, list[socket.socket]]:
         """The first port that is free on all addresses of the request, and the sockets that keep it."""
         refusal: _Refused | None = None
         for port in self._candidates(request):
             try:
-                held = _bind_all(request, port, known)
+                held = _bind_all(request, port, taken)
             except _Refused as error:
                 refusal = error
                 if error.is_final:
@@ -118,14 +116,7 @@ def _published(request: PortRequest, host_ip: str, port: int) -> PublishedPort:
     )
 
 
-def _known(taken: Iterable[tuple[str, str, int]]) -> _Known:
-    known: _Known = {}
-    for protocol, address, port in taken:
-        known.setdefault((protocol, port), []).append(address)
-    return known
-
-
-def _bind_all(request: PortRequest, port: int, known: _Known) -> list[socket.socket]:
+def _bind_all(request: PortRequest, port: int, taken: Iterable[Collection[Source]]) -> list[socket.socket]:
     """Bind a port on all addresses of a request, or on none.
 
     Raises:
@@ -133,13 +124,17 @@ def _bind_all(request: PortRequest, port: int, known: _Known) -> list[socket.soc
     """
     held: list[socket.socket] = []
     for host_ip in request.host_ips:
-        where = f"[{host_ip}]:{port}" if ":" in host_ip else f"{host_ip}:{port}"
+        where = Source(request.protocol, host_ip, port)
         try:
-            if any(_meet(host_ip, other) for other in known.get((request.protocol, port), ())):
+            if any(_is_taken(where, found) for found in taken):
                 raise _Refused(f"Bind for {where} failed: port is already allocated", is_final=False)
             try:
                 bound = bind(request.protocol, host_ip, port)
             except OSError as error:
+                if error.errno == errno.EADDRINUSE and any(_is_met(where, found) for found in taken):
+                    raise _Refused(
+                        f"Bind for {where} failed: port is already allocated", is_final=False
+                    ) from error
                 reason = describe_errno(error.errno or 0)
                 raise _Refused(
                     f"failed to bind host port {where}/{request.protocol}: {reason}",
@@ -152,11 +147,25 @@ def _bind_all(request: PortRequest, port: int, known: _Known) -> list[socket.soc
     return held
 
 
-def _meet(one: str, other: str) -> bool:
-    """Whether two addresses are the same, or one of them is all addresses of the other's family."""
-    if (":" in one) != (":" in other):
-        return False
-    return one == other or one in (ANY_IPV4, ANY_IPV6) or other in (ANY_IPV4, ANY_IPV6)
+def _is_taken(where: Source, taken: Collection[Source]) -> bool:
+    """Whether a container has the port at this address, or at all addresses.
+
+    For all addresses those at single ones matter, too; the kernel knows them, but for a protocol that it has
+    no sockets of.
+    """
+    everywhere = Source(where.protocol, ANY_IPV6 if ":" in where.address else ANY_IPV4, where.port)
+    if where in taken or everywhere in taken:
+        return True
+    return where.protocol == "sctp" and _is_met(where, taken)
+
+
+def _is_met(where: Source, taken: Iterable[Source]) -> bool:
+    """Whether all addresses are wanted, and a container has the port at one of them; looks through all."""
+    return where.address in (ANY_IPV4, ANY_IPV6) and any(
+        (other.protocol, other.port) == (where.protocol, where.port)
+        and (":" in other.address) == (":" in where.address)
+        for other in taken
+    )
 
 
 def _close(sockets: Iterable[socket.socket]) -> None:
