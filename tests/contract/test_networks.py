@@ -241,7 +241,7 @@ def test_a_namespace_that_somebody_still_holds_loses_its_interface(site: Site) -
 def test_a_failed_attachment_leaves_nothing(site: Site) -> None:
     async def attach_without_a_bridge(parts: Parts) -> None:
         netlink.delete_links([site.config.bridge])
-        with pytest.raises(errors.System, match="bridge|interface"):
+        with pytest.raises(errors.System, match=r"bridge|interface"):
             await parts.start(container(port_bindings=publishing("80/tcp", "18081")))
         assert netns.kept(site.config.exec_root / "netns") == set()
         assert str(site.root) not in Path("/proc/self/mountinfo").read_text()
