@@ -125,6 +125,10 @@ def _published(element: Element) -> tuple[Source, Target]:
     return Source(protocol, address, _number(port)), target
 
 
+def of_loopback6() -> Element:
+    return Element(INET, "loopback6", IPv6Address("::1").packed, shown="::1")
+
+
 def of_bridge(rules: BridgeRules) -> Iterator[Element]:
     name = _name(rules.bridge)
     shown = rules.bridge

@@ -14,7 +14,8 @@ of the sets (``filterelements``), and each change is one transaction of the kern
 Rules go through libnftables in the process, elements through messages of their own.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 from proad.host.filterelements import (
     BridgeRules,
@@ -25,6 +26,7 @@ from proad.host.filterelements import (
     Target,
     of_bridge,
     of_link,
+    of_loopback6,
     of_port,
     of_published,
     published_in,
@@ -47,6 +49,8 @@ __all__ = [
     "Target",
     "published_of",
 ]
+
+_HANDS_TO_IP6TABLES = Path("/proc/sys/net/bridge/bridge-nf-call-ip6tables")
 
 Elements = dict[tuple[str, bytes], Element]
 """By their places: there is one element of a place, or none."""
@@ -101,8 +105,7 @@ class Firewall:
         self._elements = {
             place: element for place, element in present.items() if element.set_name not in BRIDGE_SETS
         }
-        for rules in self._bridges.values():
-            self._elements.update(_by_place(of_bridge(rules)))
+        self._elements.update(_by_place(self._of_host()))
         self._write_differences(present)
         self._published = published_in(self._elements.values())
         self._of_ports = {}
@@ -167,7 +170,7 @@ class Firewall:
         of_ports = {name: list(self._of_port(port)) for name, port in ports.items()}
         wanted = _by_place(
             [
-                *(element for rules in self._bridges.values() for element in of_bridge(rules)),
+                *self._of_host(),
                 *(element for elements in of_ports.values() for element in elements),
                 *(of_published(source, target) for source, target in published.items()),
                 *map(of_link, links),
@@ -191,6 +194,18 @@ class Firewall:
         self._bridges, self._elements, self._of_ports, self._published = {}, {}, {}, {}
 
     # --- the kernel -------------------------------------------------------------------------------------
+
+    def _of_host(self) -> Iterator[Element]:
+        """What belongs to no endpoint: the bridges, and ::1 where it can be published on.
+
+        The kernel drops a packet to ::1 that comes from a bridge, and where bridges hand packets to iptables,
+        an answer that is on its way back to ::1 is one before its time. The client had better be refused, and
+        try 127.0.0.1, than wait.
+        """
+        if not _HANDS_TO_IP6TABLES.exists() or _HANDS_TO_IP6TABLES.read_text().strip() == "0":
+            yield of_loopback6()
+        for rules in self._bridges.values():
+            yield from of_bridge(rules)
 
     def _of_port(self, port: Port) -> Iterable[Element]:
         if BRIDGE not in self._families:

@@ -30,11 +30,12 @@ IFLA_VLAN_ID = 1
 IFLA_BRPORT_MODE = 4
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST = 1, 2, 4
 IFA_F_NODAD = 2
-RTA_OIF, RTA_GATEWAY = 4, 5
-RT_TABLE_MAIN = 254
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY = 1, 4, 5, 6
+RT_TABLE_MAIN, RT_TABLE_LOCAL = 254, 255
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
 RTPROT_BOOT = 3
-RTN_UNICAST = 1
+RTN_UNICAST, RTN_LOCAL = 1, 2
+LOOPBACK6_PRIORITY = 10_000
 
 MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
 IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
@@ -178,6 +179,19 @@ def _address_body(index: int, address: IPv4Interface | IPv6Interface) -> bytes:
         + _attribute(IFA_ADDRESS, own)
         + (_attribute(IFA_BROADCAST, broadcast) if length < 31 else b"")
     )
+
+
+def loopback_route(index: int, name: str) -> Request:
+    """Let ::1 be an address that answers to it may come back to by a bridge, from a published port.
+
+    IPv6 asks for a route by that very interface. All other traffic to ::1 takes the one by ``lo``, which is
+    preferred; what a bridge brings that was sent to ::1 is dropped before anybody asks for a route.
+    """
+    head = _ROUTE.pack(AF_INET6, 128, 0, 0, RT_TABLE_LOCAL, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_LOCAL, 0)
+    body = _attribute(RTA_DST, IPv6Address("::1").packed) + _u32(RTA_OIF, index)
+    priority = _u32(RTA_PRIORITY, LOOPBACK6_PRIORITY + index)  # no two routes may have the same
+    data = _message(RTM_NEWROUTE, CHANGE | NLM_F_CREATE | NLM_F_REPLACE, head + body + priority)
+    return Request(f"add a route to ::1 by {name}", rtmsg, data)
 
 
 def default_route(

@@ -177,12 +177,14 @@ def configure_bridge(
         NetlinkFailed: the kernel refused a change.
     """
     index = index_of(name)
-    if any(address.version == 6 for address in add):
-        sysctls.put(sysctls.IPV6 / "conf" / name / "disable_ipv6", "0")
+    has_ipv6 = any(address.version == 6 for address in add)
+    if has_ipv6:
+        sysctls.set_up_bridge_ipv6(name)
     changes = [
         *(linkmessages.remove_address(index, name, old) for old in drop),
         *(linkmessages.new_address(index, name, new) for new in add),
         linkmessages.link_up(index, name),
+        *([linkmessages.loopback_route(index, name)] if has_ipv6 else []),
     ]
     with NetlinkSocket(socket.NETLINK_ROUTE) as host:
         host.change(changes)

@@ -40,8 +40,10 @@ BRIDGE_SETS = {
     "subnets6": "type ifname . ipv6_addr; flags interval;",
     "hidden4": "type ifname . ipv4_addr; flags interval;",
     "hidden6": "type ifname . ipv6_addr; flags interval;",
+    # ::1, where what is published is reached by it; see ``firewall``.
+    "loopback6": "type ipv6_addr;",
 }
-"""Sets of the ``inet`` table with what bridges there are."""
+"""Sets of the ``inet`` table with what bridges there are, and the host's ways."""
 
 ENDPOINT_SETS = {
     # Ports of bridges that may send as themselves alone, and what they may send as.
@@ -117,7 +119,10 @@ _INET_CHAINS = {
         "type nat hook prerouting priority dstnat; policy accept;",
         ('iifname != "lo" ip daddr 127.0.0.0/8 return', _PUBLISHED),
     ),
-    "output": Chain("type nat hook output priority -100; policy accept;", (_PUBLISHED,)),
+    "output": Chain(
+        "type nat hook output priority -100; policy accept;",
+        ("ip6 daddr ::1 ip6 daddr != @loopback6 return", _PUBLISHED),
+    ),
     # A container that reaches another, or itself, by a published port must see the answer come back the same
     # way, so it gets the bridge's address as the source.
     "postrouting": Chain(
@@ -189,6 +194,7 @@ _BRIDGE_CHAINS = {
             "ip daddr @apart4 ip saddr . ip daddr . meta l4proto . th dport @links4 return",
             "ip daddr @apart4 ip daddr . ip saddr . meta l4proto . th sport @links4 return",
             "ip daddr @apart4 drop",
+            "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } return",
             "ip6 daddr @apart6 ip6 saddr . ip6 daddr . meta l4proto . th dport @links6 return",
             "ip6 daddr @apart6 ip6 daddr . ip6 saddr . meta l4proto . th sport @links6 return",
             "ip6 daddr @apart6 drop",

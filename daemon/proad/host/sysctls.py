@@ -52,6 +52,19 @@ def set_up_bridge(bridge: str) -> None:
     put(IPV6 / "conf" / bridge / "accept_ra", "0")
 
 
+def set_up_bridge_ipv6(bridge: str) -> None:
+    """Let a bridge have IPv6.
+
+    It does not ask around for the address that IPv6 gives it by itself: until that is done, the host could
+    not ask for the neighbour whom a packet from elsewhere is for.
+
+    Raises:
+        errors.Unavailable: a setting may not be written here.
+    """
+    for name, value in (("accept_dad", "0"), ("disable_ipv6", "0")):
+        put(IPV6 / "conf" / bridge / name, value)
+
+
 def set_up_container_ipv6(interface: str) -> None:
     """Let an interface of a namespace, which ``netns`` made without, have IPv6.
 
