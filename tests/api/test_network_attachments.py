@@ -1,5 +1,6 @@
 """Dialogues about attachments: containers made on networks, connected to them, and disconnected."""
 
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -222,6 +223,20 @@ def test_a_running_container_is_connected_and_disconnected(api: Api, image: str)
     assert members(api, "data") == {}
     disconnect(api, "web", container, force=True).expect(200)
     assert steps.status(api, container) == "running"
+
+
+def test_link_local_addresses_are_further_ones(api: Api, image: str) -> None:
+    wish = {"IPAMConfig": {"LinkLocalIPs": ["169.254.7.9", "fe80::7:9"]}}
+    container = made(api, image, "web", web=wish).expect(201).json["Id"]
+    api("POST", f"/containers/{container}/start").expect(204)
+    assert attached(api, container)["web"]["IPAMConfig"] == wish["IPAMConfig"]
+    pid = steps.inspect(api, container)["State"]["Pid"]
+    shown = subprocess.run(
+        ["nsenter", "-t", str(pid), "-n", "ip", "-o", "address", "show", "dev", "eth0"],
+        capture_output=True, check=True, text=True,
+    ).stdout  # fmt: skip
+    for address in ("10.241.0.2/24", "169.254.7.9/16", "fd41:7::2/64", "fe80::7:9/64"):
+        assert f" {address} " in shown
 
 
 def test_a_stopped_container_keeps_what_it_was_connected_with(api: Api, image: str) -> None:

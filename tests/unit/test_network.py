@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from proad.model import errors
 from proad.model.hostconfig import HostConfig
@@ -125,6 +126,12 @@ def test_the_gateway_is_of_the_highest_priority_then_of_the_first_name_and_never
     preferred = endpoint("z", priority=1, gateway="10.2.0.1")
     assert elect_gateways([first, preferred, second]) == (preferred, second)
     assert elect_gateways([inner]) == elect_gateways([]) == (None, None)
+
+
+def test_all_addresses_of_an_interface() -> None:
+    made = replace(endpoint("a"), address="10.0.0.9", prefix_length=24, link_local=("169.254.1.9", "fe80::9"))
+    assert [str(address) for address in made.interfaces] == ["10.0.0.9/24", "169.254.1.9/16", "fe80::9/64"]
+    assert endpoint("a").interfaces == []
 
 
 def test_who_may_configure_its_network() -> None:

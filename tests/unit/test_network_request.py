@@ -310,9 +310,11 @@ def test_addresses_that_a_network_does_not_give() -> None:
 
 def test_other_wishes_that_are_refused() -> None:
     assert said_of(WEB, mac_address="x") == ["address x: invalid MAC address"]
-    assert (
-        "LinkLocalIPs is not supported" in said_of(WEB, ipam_config=IpamWish(link_local_ips=["fe80::9"]))[0]
-    )
+    assert said_of(WEB, ipam_config=IpamWish(link_local_ips=["fe80::9", "169.254.1.9"])) == []
+    assert said_of(WEB, ipam_config=IpamWish(link_local_ips=["10.5.0.9", "x"])) == [
+        "invalid link-local IP address: 10.5.0.9",
+        "invalid link-local IP address: x",
+    ]
     for options in ({"a": "b"}, {"com.docker.network.endpoint.sysctls": "net.ipv4.conf.IFNAME.x=1"}):
         assert "is not supported by this engine" in said_of(WEB, driver_opts=options)[0]
     for name in ("", "lo", "a/b", "sixteencharacter"):

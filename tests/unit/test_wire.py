@@ -230,6 +230,14 @@ def test_a_container_on_several_networks_shows_each() -> None:
     ]
 
 
+def test_an_interface_that_leads_out_itself_has_no_gateway_to_show() -> None:
+    made = running()
+    assert made.run is not None
+    routed = replace(WEB, gateway="0.0.0.0", ipv6_gateway="::")
+    shown = wire.networks(replace(made, run=replace(made.run, endpoints=(routed,))), {}, (1, 51))
+    assert (shown["web"]["Gateway"], shown["web"]["IPv6Gateway"]) == ("", "")
+
+
 def test_old_clients_find_the_short_id_among_the_aliases() -> None:
     shown = wire.networks(on_two_networks(), {}, (1, 44))
     assert shown["web"]["Aliases"] == ["db", "a" * 12, "inner"]

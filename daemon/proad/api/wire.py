@@ -18,7 +18,7 @@ from proad.model.durations import format_rfc3339_ns
 from proad.model.logoptions import JSON_FILE, log_driver
 from proad.model.mounts import MountPoint
 from proad.model.names import dns_names
-from proad.model.network import PREDEFINED, Endpoint, EndpointSettings
+from proad.model.network import ON_LINK, PREDEFINED, Endpoint, EndpointSettings
 
 Json = dict[str, Any]
 ApiVersion = tuple[int, int]
@@ -93,10 +93,10 @@ def _attachment(
         "GwPriority": asked.gw_priority,
         "NetworkID": endpoint.network_id if endpoint else network_id,
         "EndpointID": endpoint.endpoint_id if endpoint else "",
-        "Gateway": endpoint.gateway if endpoint else "",
+        "Gateway": endpoint.gateway if endpoint and endpoint.gateway not in ON_LINK else "",
         "IPAddress": endpoint.address if endpoint else "",
         "IPPrefixLen": endpoint.prefix_length if endpoint else 0,
-        "IPv6Gateway": endpoint.ipv6_gateway if endpoint else "",
+        "IPv6Gateway": endpoint.ipv6_gateway if endpoint and endpoint.ipv6_gateway not in ON_LINK else "",
         "GlobalIPv6Address": endpoint.ipv6_address if endpoint else "",
         "GlobalIPv6PrefixLen": endpoint.ipv6_prefix_length if endpoint else 0,
         "DNSNames": found,

@@ -41,7 +41,7 @@ from proad.model.links import LinkedContainer
 from proad.model.logoptions import JOURNALD, log_driver, writes_file
 from proad.model.logtag import log_tag
 from proad.model.mounts import SpecMount
-from proad.model.network import DEFAULT_BRIDGE, own_addresses
+from proad.model.network import DEFAULT_BRIDGE, ON_LINK, own_addresses
 from proad.model.ownpaths import DOCKERENV
 from proad.model.spec import DEFAULT_SHM_BYTES, SpecInputs, build_spec, wants_init
 from proad.model.storage import parse_storage_opt
@@ -197,7 +197,9 @@ class Acquirer:
     def _write_etc_files(
         self, container: Container, run: Run, linked: list[LinkedContainer], paths: RunPaths
     ) -> None:
-        gateway = next((endpoint.gateway for endpoint in run.endpoints if endpoint.gateway), "")
+        gateway = next(
+            (endpoint.gateway for endpoint in run.endpoints if endpoint.gateway not in ("", *ON_LINK)), ""
+        )
         write_etc_files(
             self._config,
             container,

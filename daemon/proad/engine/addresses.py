@@ -6,7 +6,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from proad.engine.networks import Networks
 from proad.model import errors
 from proad.model.ipam import AddressPool
-from proad.model.network import Endpoint, IpamWish, Network, Pool
+from proad.model.network import ON_LINK, Endpoint, IpamWish, Network, Pool
+from proad.model.networkoptions import link_options
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,13 @@ class Addresses:
             if four is not None:
                 self._pool(network, four[0]).release(four[1])
             raise
-        gateway = "" if network.internal else "gateway"
         return Taken(
             ipv4=four[1] if four and isinstance(four[1], IPv4Address) else None,
             ipv4_prefix_length=ip_network(four[0].subnet).prefixlen if four else 0,
-            ipv4_gateway=four[0].gateway if four and gateway else "",
+            ipv4_gateway=_gateway(network, four[0], ON_LINK[0]) if four else "",
             ipv6=six[1] if six and isinstance(six[1], IPv6Address) else None,
             ipv6_prefix_length=ip_network(six[0].subnet).prefixlen if six else 0,
-            ipv6_gateway=six[0].gateway if six and gateway else "",
+            ipv6_gateway=_gateway(network, six[0], ON_LINK[1]) if six else "",
         )
 
     def adopt(self, endpoint: Endpoint) -> None:
@@ -108,3 +108,14 @@ class Addresses:
                     if subnet.version == found.version and found.ip in subnet:
                         held.append((self._pool(network, pool), found.ip))
         return held
+
+
+def _gateway(network: Network, pool: Pool, on_link: str) -> str:
+    """Where what is for none of the network's own goes; empty for nowhere."""
+    if network.internal:
+        return ""
+    if network.driver == "ipvlan":
+        options = link_options(network.options, network.driver)
+        if options.parent and options.routes_itself:
+            return on_link
+    return pool.gateway

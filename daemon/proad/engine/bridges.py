@@ -17,7 +17,7 @@ from proad.host.firewall import BridgeRules, Firewall
 from proad.model import errors
 from proad.model.ipam import mac_for
 from proad.model.network import Network
-from proad.model.networkoptions import DEFAULT_MTU, bridge_options
+from proad.model.networkoptions import bridge_options
 
 log = structlog.get_logger(__name__)
 
@@ -80,7 +80,7 @@ class Bridges:
                 network.interface,
                 gateways_of(network),
                 mac_for(network.pools),
-                options.mtu or DEFAULT_MTU,
+                options.mtu or self._config.mtu,
             )
         set_up_host_for(network.interface, ipv6=network.ipv6)
 

@@ -32,6 +32,7 @@ from proad.host.ports import ReservedPorts
 from proad.model import errors
 from proad.model.container import Container, Run
 from proad.model.network import (
+    ON_LINK,
     Endpoint,
     EndpointSettings,
     Network,
@@ -160,6 +161,7 @@ class Endpoints:
             ipv6_prefix_length=addresses.ipv6_prefix_length,
             ipv6_gateway=addresses.ipv6_gateway,
             gw_priority=wish.gw_priority,
+            link_local=tuple((wish.ipam_config.link_local_ips or ()) if wish.ipam_config else ()),
         )
         self._live[endpoint_id] = endpoint
         self._strict[endpoint_id] = not may_configure_network(container.host_config)
@@ -270,7 +272,7 @@ class Endpoints:
     def _interface(self, endpoint: Endpoint) -> sandbox.Interface:
         network = self._networks.find(endpoint.network_id)
         mtu = bridge_options(network.options).mtu
-        addresses = [a for a in (endpoint.ipv4_interface, endpoint.ipv6_interface) if a is not None]
+        addresses = endpoint.interfaces
         if endpoint.driver == "bridge":
             return sandbox.Interface(
                 name=endpoint.interface,
@@ -316,7 +318,7 @@ class Endpoints:
 
     def filter_port(self, endpoint: Endpoint) -> Port:
         """What the packet filter must know of an endpoint on a bridge."""
-        addresses = [a.ip for a in (endpoint.ipv4_interface, endpoint.ipv6_interface) if a is not None]
+        addresses = [address.ip for address in endpoint.interfaces]
         return Port(
             host_interface=endpoint.host_interface,
             bridge=endpoint.master,
@@ -404,9 +406,13 @@ def gateways_of(endpoints: Iterable[Endpoint]) -> sandbox.Gateways:
     """The default routes of a namespace with these endpoints."""
     gateway4, gateway6 = elect_gateways(endpoints)
     return sandbox.Gateways(
-        ipv4=(gateway4.interface, gateway4.gateway) if gateway4 is not None else None,
-        ipv6=(gateway6.interface, gateway6.ipv6_gateway) if gateway6 is not None else None,
+        ipv4=(gateway4.interface, _via(gateway4.gateway)) if gateway4 is not None else None,
+        ipv6=(gateway6.interface, _via(gateway6.ipv6_gateway)) if gateway6 is not None else None,
     )
+
+
+def _via(gateway: str) -> str:
+    return "" if gateway in ON_LINK else gateway
 
 
 def _free_interface(network: Network, wish: EndpointSettings, beside: Iterable[Endpoint]) -> str:

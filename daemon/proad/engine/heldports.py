@@ -52,7 +52,8 @@ class HeldPorts:
             {key: [(b.host_ip, b.host_port) for b in found] for key, found in asked.port_bindings.items()},
             asked.publish_all_ports,
             default_host_ip=bridge_options(network.options).host_binding_ipv4,
-            ipv6=gateway6 is not None,
+            ipv4=gateway4 in serving,
+            ipv6=gateway6 in serving,
         )
         try:
             return self._reserver.reserve(requests, self._firewall.published)

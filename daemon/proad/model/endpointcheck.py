@@ -92,8 +92,11 @@ def _problems(name: str, wish: EndpointSettings) -> list[str]:
     for version, text in ((4, wanted.ipv4_address), (6, wanted.ipv6_address)):
         if text and _version(text) != version:
             found.append(f"invalid IPv{version} address: {text}")
-    if wanted.link_local_ips:
-        found.append("IPAMConfig.LinkLocalIPs is not supported by this engine")
+    found += [
+        f"invalid link-local IP address: {text}"
+        for text in wanted.link_local_ips or ()
+        if not _is_link_local(text)
+    ]
     for parse, texts in ((check_mac, [wish.mac_address]), (parse_link, wish.links or [])):
         for text in filter(None, texts):
             try:
@@ -115,6 +118,11 @@ def _version(text: str) -> int:
     except ValueError:
         return 0
     return 0 if address.is_unspecified or "%" in text else address.version
+
+
+def _is_link_local(text: str) -> bool:
+    """Docker takes any address; one that others could have by their network would be nobody's."""
+    return _version(text) != 0 and ip_address(text).is_link_local
 
 
 def _unavailable(network: Network, version: int, text: str) -> list[str]:

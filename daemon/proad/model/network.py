@@ -12,6 +12,8 @@ from proad.model import errors
 from proad.model.ports import PublishedPort
 
 DEFAULT_BRIDGE = "bridge"
+ON_LINK = ("0.0.0.0", "::")
+"""Gateways of IPv4 and IPv6 that are no others' addresses: whatever there is, the interface leads to it."""
 PREDEFINED = (DEFAULT_BRIDGE, "host", "none")
 INTERFACE_PREFIX = "veth"
 _INTERFACE_NAME = re.compile(r"veth[0-9a-f]{11}")
@@ -96,7 +98,9 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     ``interface`` is what the container sees, ``host_interface`` the other end of its veth pair, empty with
     drivers that have none. Addresses are empty, their prefix lengths 0, where the network has none of their
-    family; so are gateways that there are none of. ``ports`` are those published by this endpoint.
+    family; so are gateways that there are none of, and 0.0.0.0 or :: where the interface itself leads out.
+    ``link_local`` are further addresses, for its neighbours only. ``ports`` are those published by this
+    endpoint.
     """
 
     network: str
@@ -117,6 +121,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     ipv6_prefix_length: int = 0
     ipv6_gateway: str = ""
     gw_priority: int = 0
+    link_local: tuple[str, ...] = ()
     ports: tuple[PublishedPort, ...] = ()
     state: Literal["joining", "joined", "leaving"] = "joined"
     """What a running container's connect and disconnect are doing to it just now."""
@@ -127,12 +132,23 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         return self.network not in PREDEFINED
 
     @property
+    def interfaces(self) -> list[IPv4Interface | IPv6Interface]:
+        """All addresses that its interface has."""
+        found = (self.ipv4_interface, self.ipv6_interface, *map(link_local_interface, self.link_local))
+        return [address for address in found if address is not None]
+
+    @property
     def ipv4_interface(self) -> IPv4Interface | None:
         return IPv4Interface(f"{self.address}/{self.prefix_length}") if self.address else None
 
     @property
     def ipv6_interface(self) -> IPv6Interface | None:
         return IPv6Interface(f"{self.ipv6_address}/{self.ipv6_prefix_length}") if self.ipv6_address else None
+
+
+def link_local_interface(address: str) -> IPv4Interface | IPv6Interface:
+    """A link-local address with the prefix that all of them have."""
+    return IPv6Interface(f"{address}/64") if ":" in address else IPv4Interface(f"{address}/16")
 
 
 def own_addresses(endpoints: Iterable[Endpoint]) -> list[str]:

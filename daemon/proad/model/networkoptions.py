@@ -42,7 +42,6 @@ _HARMLESS = {
 """Options that this engine does not have, and the values that mean what it does anyway."""
 
 _RESERVED = "com.docker.network."
-DEFAULT_MTU = 1500
 _MIN_MTU, _MIN_MTU_IPV6, _MAX_MTU = 68, 1280, 65535
 _NAME_LENGTH = 15
 _INTERFACE = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
@@ -57,7 +56,7 @@ _IPVLAN_FLAGS = ("bridge", "private", "vepa")
 
 @dataclass(frozen=True)
 class BridgeOptions:
-    """``name`` is the interface's, empty for one that is chosen; ``mtu`` is 0 for the usual;
+    """``name`` is the interface's, empty for one that is chosen; ``mtu`` is 0 for the daemon's;
     ``host_binding_ipv4`` is where ports without an address of their own are published, empty for everywhere.
     """
 
