@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from proad.host.conntrack import forget_translated, forget_untranslated
 from proad.host.firewall import Firewall, Link
 from tests.support.nethosts import answering, ask, connect, inside, reaches
 
@@ -237,6 +238,38 @@ def test_connections_live_through_a_restart_a_flush_and_new_rules(world: World) 
             assert again.restore()
             assert not again.restore()
             assert flows()
+
+
+@pytest.mark.parametrize(("any_address", "host"), [("0.0.0.0", HOST), ("::", HOST6)])
+def test_a_client_that_keeps_sending_datagrams_follows_the_port(
+    world: World, any_address: str, host: str
+) -> None:
+    net = world.network(1)
+    one, two = world.container(net, 2), world.container(net, 3)
+    ipv6 = ":" in host
+    with (
+        answering(world.host, "udp", 8080, any_address),
+        answering(one.netns, "udp", 80, any_address),
+        connect(world.neighbour, "udp", host, 8080) as client,
+    ):
+
+        def answered() -> bool:
+            client.send(b"?")
+            try:
+                return client.recv(100) != b""
+            except OSError:  # nobody is there
+                return False
+
+        client.settimeout(0.3)
+        assert answered(), "by the host itself"
+        world.publish(one, "udp", any_address, 8080, 80)
+        assert inside(world.host, lambda: forget_untranslated([8080], ipv6=ipv6)) == 1
+        assert answered()
+        address = one.address6 if ipv6 else one.address
+        assert inside(world.host, lambda: forget_translated([8080], address)) == 1
+        world.firewall.dismiss(None, one.ports)
+        world.publish(two, "udp", any_address, 8080, 80)
+        assert not answered(), "the second has no server"
 
 
 def _listener() -> socket.socket:

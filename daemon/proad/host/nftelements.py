@@ -99,9 +99,9 @@ class ElementWriter:
         """
         wanted = list(sets)
         for _ in range(_MOST_READS):
-            before = self._generation()
+            before = self.generation()
             found = [element for family, name in wanted for element in self._elements(family, name)]
-            if self._generation() == before:
+            if self.generation() == before:
                 break  # else somebody has changed a table in the meantime, perhaps one of these
         return found
 
@@ -117,10 +117,15 @@ class ElementWriter:
             for rule in self._kernel.dump_attributes(request, FAMILY_HEADER_BYTES)
         ]
 
-    def _generation(self) -> bytes:
+    def generation(self) -> int:
+        """The number of the ruleset, of all tables: each transaction of anybody makes it one more.
+
+        Raises:
+            NetlinkFailed: the kernel refused.
+        """
         data = message(GET_GENERATION, NLM_F_REQUEST, 0, b"")
         request = Request("ask for the generation of nftables", nfgen_msg, data)
-        return self._kernel.get_attributes(request, FAMILY_HEADER_BYTES)[_GENERATION]
+        return int.from_bytes(self._kernel.get_attributes(request, FAMILY_HEADER_BYTES)[_GENERATION], "big")
 
     def _elements(self, family: int, name: str) -> Iterator[Element]:
         which = text_attribute(TABLE, self._table) + text_attribute(_SET, name)
