@@ -313,8 +313,10 @@ class Endpoints:
         if endpoint.driver != "bridge":
             return
         self._firewall.admit(self.filter_port(endpoint), _published(endpoint))
-        if ports := _udp(endpoint.ports):
-            self._nursery.start_soon(self._forget_flows, partial(conntrack.forget_untranslated, ports))
+        for ipv6 in (False, True):
+            if ports := _udp(endpoint.ports, ipv6=ipv6):
+                forget = partial(conntrack.forget_untranslated, ports, ipv6=ipv6)
+                self._nursery.start_soon(self._forget_flows, forget)
 
     def filter_port(self, endpoint: Endpoint) -> Port:
         """What the packet filter must know of an endpoint on a bridge."""
@@ -332,9 +334,11 @@ class Endpoints:
         if endpoint.driver != "bridge":
             return
         self._firewall.dismiss(endpoint.host_interface, _published(endpoint))
-        if ports := _udp(endpoint.ports):
-            address = endpoint.address
-            self._nursery.start_soon(self._forget_flows, lambda: conntrack.forget_translated(ports, address))
+        for ipv6, address in ((False, endpoint.address), (True, endpoint.ipv6_address)):
+            if ports := _udp(endpoint.ports, ipv6=ipv6):
+                self._nursery.start_soon(
+                    self._forget_flows, partial(conntrack.forget_translated, ports, address)
+                )
 
     async def _forget_flows(self, forget: Callable[[], int]) -> None:
         try:
@@ -442,5 +446,5 @@ def _published(endpoint: Endpoint) -> Published:
     return published_of(endpoint.address, endpoint.ipv6_address, endpoint.ports)
 
 
-def _udp(ports: Iterable[PublishedPort]) -> list[int]:
-    return [port.host_port for port in ports if port.protocol == "udp"]
+def _udp(ports: Iterable[PublishedPort], *, ipv6: bool) -> list[int]:
+    return [port.host_port for port in ports if port.protocol == "udp" and (":" in port.host_ip) == ipv6]
