@@ -204,6 +204,12 @@ def test_a_change_that_meets_a_flushed_table_mends_it_first(table: str) -> None:
     assert opened(table).published == ports(18105)
 
 
+def test_the_table_of_an_earlier_daemon_goes(table: str) -> None:
+    nft(f"add table ip {table}")
+    opened(table)
+    assert f"table ip {table}" not in nft("list", "tables")
+
+
 def test_a_table_of_another_make_gives_way(table: str) -> None:
     nft(f"add table inet {table}\nadd set inet {table} bridges {{ type ipv4_addr; }}")
     firewall = opened(table)

@@ -237,6 +237,9 @@ def commands(table: str, family: int) -> str:
 
 
 def _commands(where: str, family: int) -> Iterator[str]:
+    if family == INET:  # an earlier daemon had one for IPv4 alone, whose rules would still hold
+        yield f"add table ip {where.partition(' ')[2]}"
+        yield f"delete table ip {where.partition(' ')[2]}"
     yield f"add table {where}"
     for name, definition in _definitions(family):
         yield f"add {'map' if name in PORT_MAPS else 'set'} {where} {name} {{ {definition} }}"
