@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from proad.engine.dispose import Disposer
 from proad.engine.execlife import ExecLives
 from proad.engine.health import HealthChecks
+from proad.engine.joining import joiners_of
 from proad.engine.locks import Locks
 from proad.engine.lookup import event_attributes
 from proad.engine.oom import OomEvents
@@ -124,6 +125,13 @@ class Supervisor:
         self._streams.run_ended(container.id)
         self._waiters.run_ended(container.id, WaitResult(ended.exit_code, ended.error))
         self._resources.finish_later(container, run)
+        for joiner in joiners_of(self._store, container):
+            log.warning(
+                "a container has lost the network that it shared; restart it to join again",
+                container=joiner.id,
+                name=joiner.name,
+                shared=container.name,
+            )
         if restarts:
             self.restart_later(container, run)
         elif container.host_config.auto_remove and not awaits_restart(container):
