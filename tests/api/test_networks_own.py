@@ -225,6 +225,38 @@ def test_names_bridges_and_subnets_are_taken_once(api: Api) -> None:
     assert own(api) == ["web"]
 
 
+@pytest.fixture
+def link() -> Iterator[str]:
+    """The name of an interface that the test makes; it is deleted after it."""
+    name = "n4user0"
+    yield name
+    subprocess.run(["ip", "link", "delete", name], capture_output=True, check=False)
+
+
+def test_a_bridge_of_the_users_serves_and_stays(api: Api, image: str, link: str) -> None:
+    subprocess.run(["ip", "link", "add", link, "type", "bridge"], check=True)
+    create(api, "web", Options={BRIDGE + "name": link}, **subnet({"Subnet": "10.231.0.0/16"}))
+    container = steps.start(api, image, "sleep", "1000", HostConfig={"NetworkMode": "web"})
+    addresses = ["ip", "-o", "-4", "address", "show", "dev", link]
+    assert b"10.231.0.1/16" in subprocess.run(addresses, capture_output=True, check=True).stdout
+    api("DELETE", f"/containers/{container}", force=True).expect(204)
+    api("DELETE", "/networks/web").expect(204)
+    assert subprocess.run(addresses, capture_output=True, check=True).stdout == b""
+
+
+def test_an_interface_of_anothers_is_left_alone(api: Api, make_daemon: Any, link: str) -> None:
+    subprocess.run(["ip", "link", "add", link, "type", "veth", "peer", "n4user1"], check=True)
+    refused = ask(api, "web", Options={BRIDGE + "name": link}).expect(409)
+    assert refused.message == f"an interface named {link} exists that is no bridge"
+    other = make_daemon().start()
+    made = create(other.api, "theirs")
+    refused = ask(api, "web", Options={BRIDGE + "name": f"br-{made[:12]}"}).expect(409)
+    assert "is that of another network" in refused.message
+    assert {link, f"br-{made[:12]}"} <= links()
+    assert own(api) == []
+    other.remove_networks()
+
+
 def test_older_clients_cannot_switch_ipv4_off(api: Api) -> None:
     ask(api, "web", version="v1.47", EnableIPv4=False).expect(201)
     assert inspect(api, "web")["EnableIPv4"] is True

@@ -28,6 +28,7 @@ def test_a_bridge_is_there_with_its_addresses_and_a_fixed_mac(bridge: str, path:
     assert address.read_text() == f"{BRIDGE_MAC}\n"
     create(path, interface(bridge))
     assert address.read_text() == f"{BRIDGE_MAC}\n"
+    assert found.is_our_bridge
     assert netlink.find_link("no-such-link") is None
     with pytest.raises(NetlinkFailed, match=f"create bridge {bridge}: file exists"):
         netlink.create_bridge(bridge, [GATEWAY], BRIDGE_MAC, 1400)

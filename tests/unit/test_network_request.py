@@ -160,7 +160,13 @@ def test_subnets_that_a_driver_cannot_have() -> None:
     assert said == "bridge driver doesn't support multiple subnets"
     assert len(parse(Driver="macvlan", **two).pools) == 2
     assert "multicast" in refusal(**subnets({"Subnet": "224.0.0.0/8"}))
-    assert "Link-Local" in refusal(EnableIPv6=True, **subnets({"Subnet": "fe80::/80"}))
+    for link_local in ("fe80::/80", "fe80::/64"):
+        assert "Link-Local" in refusal(EnableIPv6=True, **subnets({"Subnet": link_local}))
+    for loopback in ("127.0.0.0/24", "::1/128", "::/16"):
+        said = refusal(EnableIPv6=True, **subnets({"Subnet": loopback}))
+        assert said == f"loopback subnet '{loopback}' is not allowed"
+    mapped = refusal(EnableIPv6=True, **subnets({"Subnet": "::ffff:10.0.0.0/104"}))
+    assert "is not a valid IPv6 subnet" in mapped
     assert refusal(**subnets({"Subnet": "0.0.0.0/0"})) == "ipv4 pool is empty"
 
 

@@ -65,16 +65,38 @@ class Bridges:
         """
         if network.driver == "bridge":
             self._firewall.drop_bridge(network.interface)
-            netlink.delete_links([network.interface])
+            self._unmake_bridge(network)
         elif network.driver in ("macvlan", "ipvlan"):
             netlink.delete_parent(network.interface)
+
+    def refuse_taken(self, network: Network) -> None:
+        """Refuse the bridge of a new network where its name is taken; one that a user has made may serve.
+
+        Raises:
+            errors.Conflict: it is no bridge, or one of another network, of whichever daemon.
+        """
+        link = netlink.find_link(network.interface) if network.driver == "bridge" else None
+        if link is not None and link.kind != "bridge":
+            raise errors.Conflict(f"an interface named {network.interface} exists that is no bridge")
+        if link is not None and link.is_our_bridge:
+            raise errors.Conflict(f"the bridge {network.interface} is that of another network")
+
+    def _unmake_bridge(self, network: Network) -> None:
+        """Delete it; one that a user has made stays, without the addresses of the gateways."""
+        link = netlink.find_link(network.interface)
+        if link is not None and link.is_our_bridge:
+            netlink.delete_links([network.interface])
+        elif link is not None and link.kind == "bridge":
+            drop = [address for address in gateways_of(network) if address in link.addresses]
+            netlink.configure_bridge(network.interface, drop=drop)
 
     def _make_bridge(self, network: Network) -> None:
         options = bridge_options(network.options)
         if (link := netlink.find_link(network.interface)) is not None:
             if link.kind != "bridge":
                 raise errors.Conflict(f"an interface named {network.interface} exists that is no bridge")
-            netlink.configure_bridge(network.interface, add=gateways_of(network))
+            add = [address for address in gateways_of(network) if address not in link.addresses]
+            netlink.configure_bridge(network.interface, add=add)
         else:
             netlink.create_bridge(
                 network.interface,

@@ -197,6 +197,7 @@ class NetworkControl:
             labels=request.labels,
         )
         self._refuse_taken_interface(network)
+        self._bridges.refuse_taken(network)
         return network
 
     def _refuse_taken_interface(self, network: Network) -> None:

@@ -34,6 +34,8 @@ RTEXT_FILTER_SKIP_STATS = 8
 _IFINFOMSG_BYTES = 16
 _INDEX = struct.Struct("=I")
 _MADE_HERE = "made by proa"
+_OUR_BRIDGE = "bridge made by proa"
+"""Another mark: a bridge of ours that a network takes for its parent link is no parent that it has made."""
 _VLAN_NAME = re.compile(r"([^.]+)\.(\d{1,4})")
 
 HostInterface = IPv4Interface | IPv6Interface
@@ -43,7 +45,8 @@ HostInterface = IPv4Interface | IPv6Interface
 class Link:
     """A network interface of the host; ``kind`` is empty for hardware, ``addresses`` are of both families.
 
-    The address that IPv6 gives every interface by itself (link-local) is not among them.
+    The address that IPv6 gives every interface by itself (link-local) is not among them. ``is_our_bridge``:
+    it bears the mark of :func:`create_bridge`.
     """
 
     index: int
@@ -51,6 +54,7 @@ class Link:
     kind: str
     is_up: bool
     addresses: tuple[HostInterface, ...] = ()
+    is_our_bridge: bool = False
 
 
 # --- looking --------------------------------------------------------------------------------------------
@@ -88,6 +92,7 @@ def find_link(name: str) -> Link | None:
         kind=link.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") or "",
         is_up=bool(link["flags"] & IFF_UP),
         addresses=tuple(a for a in addresses if a.version == 4 or not a.is_link_local),
+        is_our_bridge=link.get_attr("IFLA_IFALIAS") == _OUR_BRIDGE,
     )
 
 
@@ -162,7 +167,12 @@ def create_bridge(name: str, addresses: Sequence[HostInterface], mac_address: st
         NetlinkFailed: the kernel refused; the bridge may be there by then.
     """
     with NetlinkSocket(socket.NETLINK_ROUTE) as host:
-        host.change([linkmessages.bridge(name, mac_address=mac_address, mtu=mtu)])
+        host.change(
+            [
+                linkmessages.bridge(name, mac_address=mac_address, mtu=mtu),
+                linkmessages.alias(name, _OUR_BRIDGE),
+            ]
+        )
     if addresses:
         configure_bridge(name, add=addresses)
 

@@ -5,7 +5,7 @@ this host is checked where it is known. The wording is Docker's where Docker ref
 ``daemon/network.go``, ``libnetwork/controller.go``, ``api/types/network``).
 """
 
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Network, ip_address, ip_network
 
 import msgspec
 from msgspec.structs import replace
@@ -27,6 +27,8 @@ NOT_A_MANAGER = (
 _CHECKED_DRIVERS = ("bridge", "macvlan", "ipvlan")
 _GATEWAY_NAMES = ("DefaultGatewayIPv4", "DefaultGatewayIPv6")
 _LINK_LOCAL = ip_network("fe80::/64")
+"""Every interface has it: Docker takes this one whole, and then cannot tell whose an address is."""
+_LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
 
 class NetworkRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -260,8 +262,14 @@ def _check_pools_of(driver: str, pools: tuple[Pool, ...]) -> None:
     for subnet in subnets:
         if subnet.is_multicast:
             raise errors.InvalidParameter(f"multicast subnet '{subnet}' is not allowed")
-        if subnet.version == 6 and subnet != _LINK_LOCAL and subnet.overlaps(_LINK_LOCAL):
+        if subnet.version == 6 and subnet.prefixlen and subnet.overlaps(_LINK_LOCAL):
             raise errors.InvalidParameter(f"'{subnet}' clashes with the Link-Local prefix 'fe80::/64'")
+        if isinstance(subnet, IPv6Network) and subnet.network_address.ipv4_mapped is not None:
+            raise errors.InvalidParameter(f"'{subnet}' is not a valid IPv6 subnet")
+        if any(
+            subnet.version == own.version and subnet.overlaps(own) for own in _LOOPBACK if subnet.prefixlen
+        ):
+            raise errors.InvalidParameter(f"loopback subnet '{subnet}' is not allowed")
         if subnet.prefixlen == 0:
             raise errors.InvalidParameter(f"ipv{subnet.version} pool is empty")
 
