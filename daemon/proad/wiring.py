@@ -209,7 +209,8 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     connector = Connector(store, locks, networks, endpoints, naming, resources)
     recovery = Recovery(
         config, store, locks, resources, disposer, supervisor, starter, control, limits, streams, exec_lives,
-        conmon, cgroups, overlay, endpoints, naming, connector, network_repair, images, volumes, mounting, nursery,
+        conmon, cgroups, overlay, endpoints, naming, connector, network_repair, images, volumes, mounting,
+        nursery,
     )  # fmt: skip
     stats = Stats(store, CgroupStats(layout), NetworkCounters())
     nursery.start_soon(stats.run)

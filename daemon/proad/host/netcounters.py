@@ -7,7 +7,6 @@ files.
 import errno
 import socket
 import struct
-
 from pathlib import Path
 
 from pyroute2.netlink import NLM_F_REQUEST
