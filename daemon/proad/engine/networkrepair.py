@@ -67,7 +67,10 @@ class NetworkRepair:
         """
         self._endpoints.open()
         self._networks.open()
-        self._firewall.open(self._rules())
+        if rules := self._rules():
+            self._firewall.open(rules)
+        else:
+            self._firewall.delete()  # an earlier daemon's, which had bridges
         self._control.open()
 
     async def recover(self, live: Callable[[], Iterable[Run]]) -> None:
@@ -86,8 +89,10 @@ class NetworkRepair:
             ports = await trio.to_thread.run_sync(self._ports_of_all)
             ids = {run.id for run in live()}
             self._forget_dead(ids)
-            self._firewall.open(self._rules())
-            removed, added = self._firewall.reconcile(self._filter_ports(), self._published())
+            removed = added = 0
+            if rules := self._rules():
+                self._firewall.open(rules)
+                removed, added = self._firewall.reconcile(self._filter_ports(), self._published())
             for path in kept - {self._directory / run_id for run_id in ids}:
                 netns.remove(path)
             known = {endpoint.host_interface for endpoint in self._endpoints.live.values()}

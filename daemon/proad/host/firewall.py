@@ -110,7 +110,7 @@ class Firewall:
         self._write_differences(present)
 
     def set_bridge(self, rules: BridgeRules) -> None:
-        """Add a network's bridge, or change what is known of it.
+        """Add a network's bridge, or change what is known of it; with the first one the tables come.
 
         Raises:
             errors.Unavailable: the kernel cannot keep the bridge's containers apart.
@@ -118,13 +118,20 @@ class Firewall:
         if not rules.icc and BRIDGE not in self._families:
             raise errors.Unavailable("this kernel has no nftables for bridges, which a network without "
                                      "communication between its containers needs")  # fmt: skip
+        if not self._bridges:
+            self.open([rules])
+            return
         former = self._bridges.get(rules.bridge)
         self._exchange(of_bridge(former) if former else (), of_bridge(rules))
         self._bridges[rules.bridge] = rules
 
     def drop_bridge(self, bridge: str) -> None:
-        """Forget a bridge; one that is not known is no error."""
-        if (rules := self._bridges.get(bridge)) is not None:
+        """Forget a bridge; one that is not known is no error. With the last one the tables go."""
+        if (rules := self._bridges.get(bridge)) is None:
+            return
+        if len(self._bridges) == 1:
+            self.delete()
+        else:
             self._exchange(of_bridge(rules), ())
             del self._bridges[bridge]
 
