@@ -20,6 +20,7 @@ from proa.containers import Containers
 from proa.execs import Execs
 from proa.hosts import choose_host
 from proa.images import Images
+from proa.networks import Networks
 from proa.output import collect
 from proa.results import Completed
 from proa.system import System
@@ -40,6 +41,7 @@ class Client:
         self.containers = Containers(transport)
         self.execs = Execs(transport)
         self.images = Images(transport)
+        self.networks = Networks(transport)
         self.volumes = Volumes(transport)
         self.system = System(transport)
 

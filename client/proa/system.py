@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
-from proa.http1 import percent
 from proa.transport import Answer, Transport
 
 if TYPE_CHECKING:
@@ -56,11 +55,3 @@ class System:
         """Subscribe; `since` and `until` are seconds since the epoch as text ("1700000000.123456789")."""
         query = {"since": since, "until": until, "filters": filters or None}
         return Events(self._http.stream("GET", "/events", query))
-
-    def inspect_network(self, ref: str) -> JSON:
-        """Everything about one network."""
-        return cast("JSON", self._http.json("GET", f"/networks/{percent(ref)}"))
-
-    def list_networks(self, filters: Filters | None = None) -> list[JSON]:
-        """All networks that match."""
-        return cast("list[JSON]", self._http.json("GET", "/networks", {"filters": filters or None}))

@@ -120,6 +120,25 @@ class Volume(TypedDict, total=False):
     UsageData: JSON
 
 
+class Network(TypedDict, total=False):
+    """A network as listed and inspected; only an inspected one has Containers, by their ids."""
+
+    Id: str
+    Name: str
+    Created: str
+    Scope: str
+    Driver: str
+    EnableIPv4: bool
+    EnableIPv6: bool
+    IPAM: JSON
+    Internal: bool
+    Attachable: bool
+    Ingress: bool
+    Containers: dict[str, JSON]
+    Options: dict[str, str]
+    Labels: dict[str, str]
+
+
 class Event(TypedDict, total=False):
     """One event. `time` is in seconds and `timeNano` in nanoseconds since the epoch."""
 

@@ -11,7 +11,7 @@ import hashlib
 import ipaddress
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -252,8 +252,7 @@ def _build(values: dict[str, Any], path: Path | None) -> Config:
         config_file=path,
         bridge=bridge,
         bip=bip,
-        default_address_pools=tuple(map(_parse_pool, values.pop("default_address_pool", ())))
-        or DEFAULT_POOLS,
+        default_address_pools=_with_ipv4(map(_parse_pool, values.pop("default_address_pool", ()))),
         table=f"proa{'_' + tag if tag else ''}",
         cgroup_parent="/" + cgroup_parent.strip("/"),
         runtimes=dict(_pair(item, "--add-runtime") for item in values.pop("add_runtime", ())),
@@ -315,14 +314,22 @@ def _pair(item: str, flag: str) -> tuple[str, str]:
     return key, value
 
 
+def _with_ipv4(pools: Iterable[AddressPool]) -> tuple[AddressPool, ...]:
+    """The pools, behind the usual ones where none is of IPv4; for IPv6, a network can do without."""
+    given = tuple(pools)
+    return given if any(":" not in pool.base for pool in given) else (*DEFAULT_POOLS, *given)
+
+
 def _parse_pool(item: str) -> AddressPool:
     parts = dict(_pair(piece, "--default-address-pool") for piece in item.split(","))
     if set(parts) != {"base", "size"}:
         raise ConfigError(f"--default-address-pool {item!r}: expected base=CIDR,size=N")
-    base = ipaddress.IPv4Network(parts["base"], strict=False)
-    size = int(parts["size"])
-    if not base.prefixlen <= size <= 29:
-        raise ConfigError(f"--default-address-pool {item!r}: size must be between {base.prefixlen} and 29")
+    base = ipaddress.ip_network(parts["base"], strict=False)
+    size, most = int(parts["size"]), base.max_prefixlen - 3
+    if not base.prefixlen <= size <= most:
+        raise ConfigError(
+            f"--default-address-pool {item!r}: size must be between {base.prefixlen} and {most}"
+        )
     return AddressPool(parts["base"], size)
 
 

@@ -9,12 +9,16 @@ import trio
 
 from proad.config import Config
 from proad.engine.acquire import Acquirer
+from proad.engine.addresses import Addresses
 from proad.engine.archives import Archives
+from proad.engine.bridges import Bridges
 from proad.engine.commit import Committer
+from proad.engine.connecting import Connector
 from proad.engine.containers import Containers
 from proad.engine.control import Control
 from proad.engine.create import Creator
 from proad.engine.dispose import Disposer
+from proad.engine.endpoints import Endpoints
 from proad.engine.exec import Execs
 from proad.engine.execlife import ExecLives
 from proad.engine.exports import Exports
@@ -24,10 +28,15 @@ from proad.engine.limits import Limits
 from proad.engine.locks import Locks
 from proad.engine.logs import Logs
 from proad.engine.mounting import Mounting
+from proad.engine.names import Names
+from proad.engine.naming import Naming
+from proad.engine.networkcontrol import NetworkControl
+from proad.engine.networkrepair import NetworkRepair
 from proad.engine.networks import Networks
 from proad.engine.oom import OomEvents
 from proad.engine.recover import Recovery
 from proad.engine.remove import Remover
+from proad.engine.resolvers import Resolvers
 from proad.engine.resources import RunResources
 from proad.engine.roles import Roles
 from proad.engine.start import Starter
@@ -45,6 +54,7 @@ from proad.host.cgrouplimits import LimitFiles
 from proad.host.cgroupstats import CgroupStats
 from proad.host.conmon import Conmon
 from proad.host.firewall import Firewall
+from proad.host.foreignfirewall import ForeignFirewalls
 from proad.host.helpers import Helpers
 from proad.host.hostfacts import HostFactsReader
 from proad.host.netcounters import NetworkCounters
@@ -136,10 +146,19 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     images = Images(store, blobs, Unpacker())
     snapshots = Snapshots(config.data_root / "tmp")
     mounting = Mounting(config, store, volumes, overlay, images.resolve)
-    networks = Networks(config, store, Firewall(config.table, config.bridge), nursery)
-    await networks.open()
+    firewall = Firewall(config.table)
+    networks, bridges = Networks(config, store), Bridges(config, firewall)
+    addresses, names = Addresses(networks), Names()
+    naming = Naming(config, store, names, Resolvers(names, nursery))
+    endpoints = Endpoints(config, networks, addresses, firewall, naming, nursery)
+    network_control = NetworkControl(config, store, networks, bridges, endpoints, addresses)
+    network_repair = NetworkRepair(
+        config, store, locks, networks, network_control, bridges, endpoints, firewall,
+        ForeignFirewalls(config.table),
+    )  # fmt: skip
+    network_repair.open()
     streams = Streams(config, store, Logs(config, nursery))
-    resources = RunResources(config, store, overlay, mounting, networks, cgroups, nursery)
+    resources = RunResources(config, store, overlay, mounting, endpoints, cgroups, nursery)
     disposer = Disposer(config, store, waiters, overlay, volumes, resources, streams)
     exec_lives = ExecLives(config, store, resources, overlay, cgroups, facts, nursery)
     execs = Execs(store, exec_lives, cgroups, nursery)
@@ -160,6 +179,8 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
         overlay,
         mounting,
         networks,
+        endpoints,
+        naming,
         resources,
         SeccompProfiles(),
         apparmor,
@@ -185,15 +206,17 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     supervisor.start_again = starter.start_again
     control = Control(store, locks, waiters, cgroups, streams, starter, health)
     limits = Limits(config, store, facts, LimitFiles(layout))
+    connector = Connector(store, locks, networks, endpoints, naming, resources)
     recovery = Recovery(
         config, store, locks, resources, disposer, supervisor, starter, control, limits, streams, exec_lives,
-        conmon, cgroups, overlay, networks, images, volumes, mounting, nursery,
+        conmon, cgroups, overlay, endpoints, naming, connector, network_repair, images, volumes, mounting,
+        nursery,
     )  # fmt: skip
     stats = Stats(store, CgroupStats(layout), NetworkCounters())
     nursery.start_soon(stats.run)
     roles = Roles(
         config=config,
-        containers=Containers(store, locks, waiters, images, overlay, cgroups, facts, limits),
+        containers=Containers(store, locks, waiters, images, overlay, cgroups, facts, limits, naming),
         creator=Creator(store, images, mounting, networks, facts, cgroups, default_log, nursery),
         starter=starter,
         control=control,
@@ -207,6 +230,8 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
         images=images,
         volumes=volumes,
         networks=networks,
+        network_control=network_control,
+        connector=connector,
         system=System(config, store, layout, choice.runtime, monitor=conmon_path, init=init_path),
     )
     return Engine(roles, store, recovery, supervisor, acquirer)

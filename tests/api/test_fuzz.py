@@ -17,7 +17,7 @@ import pytest
 from tests.support import execs, schema
 from tests.support.daemon import Daemon
 from tests.support.fuzzer import Defect, Fuzzer, Operation, Request, operations, requests
-from tests.support.fuzzvalues import IMAGE, LIVE, VOLUMES
+from tests.support.fuzzvalues import IMAGE, LIVE, NETWORK, VOLUMES
 
 SHORT_EXAMPLES = 8
 LONG_EXAMPLES = int(os.environ.get("PROA_FUZZ_EXAMPLES") or 400)
@@ -69,6 +69,11 @@ class World:
         for volume in self.api("GET", "/volumes").expect(200).json["Volumes"]:
             self.api("DELETE", f"/volumes/{volume['Name']}", force=True)
         self.api("POST", "/volumes/create", json_body={"Name": VOLUMES[0]}).expect(201)
+        for network in self.api("GET", "/networks", filters={"type": ["custom"]}).expect(200).json:
+            if network["Name"] != NETWORK:  # none but containers that are gone by now can be on it
+                self.api("DELETE", f"/networks/{network['Id']}").expect(204)
+        if self.api("GET", f"/networks/{NETWORK}").status != 200:
+            self.api("POST", "/networks/create", json_body={"Name": NETWORK}).expect(201)
 
     def exec_id(self, word: str) -> str:
         """The id of a new exec, of one that runs, or of one that has ended."""

@@ -340,7 +340,10 @@ def test_older_versions_show_older_fields(api: Api) -> None:
     assert "Hostname" in old["Config"]
     assert "Descriptor" not in old
     assert "VirtualSize" in api("GET", "/images/json", version="v1.43").json[0]
-    assert "Descriptor" in api("GET", "/images/x/json").json
+    new = api("GET", "/images/x/json").json
+    assert "Descriptor" in new
+    assert "ContainerConfig" in new  # docker-compose 1.29 asks for the newest version and needs it
+    assert "Container" not in new
 
 
 def test_history_counts_sizes_of_layers(api: Api) -> None:

@@ -84,13 +84,6 @@ def test_predefined_networks_stay(api: Api) -> None:
     assert api("POST", "/networks/prune").expect(200).json == {"NetworksDeleted": []}
 
 
-@pytest.mark.parametrize("path", ["create", "bridge/connect", "bridge/disconnect"])
-def test_networks_of_ones_own_are_not_built(api: Api, path: str) -> None:
-    body = {"Name": "mine", "Container": "x"}
-    message = api("POST", f"/networks/{path}", json_body=body).expect(501).message
-    assert "networks of one's own" in message
-
-
 def test_a_published_port_serves_and_is_shown(api: Api, image: str) -> None:
     bindings = {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}
     container = steps.start(

@@ -23,6 +23,7 @@ from tests.bench.copies import copy_rows
 from tests.bench.engines import Engine, private_proad, running_peer
 from tests.bench.experiments import Samples
 from tests.bench.http import Refused
+from tests.bench.networks import network_rows
 from tests.bench.report import as_json, as_text, merge
 from tests.bench.statstreams import stats_row
 
@@ -39,6 +40,7 @@ def plan(scale: float) -> list[tuple[str, int, Experiment]]:
     return [
         ("idle memory", 1, experiments.idle_memory_row),
         ("start, create, kill", some(5), lambda engine: experiments.start_rows(engine, 4)),
+        ("networks", 1, lambda engine: network_rows(engine, some(10))),
         ("exec", some(4), lambda engine: experiments.exec_row(engine, 10)),
         ("terminal echo", some(2), lambda engine: experiments.echo_row(engine, 50)),
         ("copies", some(2), lambda engine: copy_rows(engine, 20, some(128))),

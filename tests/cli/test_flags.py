@@ -82,7 +82,6 @@ def test_only_what_is_given_is_sent() -> None:
             {"Hostname": "box", "WorkingDir": "/w"},
         ),
         (["--stop-signal", "INT", "--stop-timeout", "0"], {"StopSignal": "INT", "StopTimeout": 0}),
-        (["--mac-address", "02:42:ac:11:00:02"], {"MacAddress": "02:42:ac:11:00:02"}),
         (["-l", "a=b"], {"Labels": {"a": "b"}}),
         (["--no-healthcheck"], {"Healthcheck": {"Test": ["NONE"]}}),
         (
@@ -137,15 +136,6 @@ def test_host_config(flags: list[str], host_config: dict[str, Any]) -> None:
     assert {key: asked.get(key) for key in host_config} == host_config
 
 
-def test_networks() -> None:
-    assert wanted("--network", "bridge").networks == {}
-    own = wanted("--network", "name=n,alias=a,ip=10.0.0.2", "--network-alias", "b", "--network", "m")
-    assert own.host_config["NetworkMode"] == "n"
-    assert own.networks["n"]["Aliases"] == ["b"]
-    assert own.networks["n"]["IPAMConfig"] == {"IPv4Address": "10.0.0.2"}
-    assert own.networks["m"] == {}
-
-
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -154,10 +144,8 @@ def test_networks() -> None:
         (["--health-timeout", "-1s"], "--health-timeout cannot be negative"),
         (["--health-retries", "-1"], "--health-retries cannot be negative"),
         (["-a", "nowhere"], "STDIN, STDOUT and STDERR"),
-        (["--mac-address", "x"], "not a valid mac address"),
         (["--env-file", "/does/not/exist"], "open /does/not/exist: no such file"),
         (["--add-host", "nope"], "bad format for add-host"),
-        (["--network", "n", "--network", "n"], "multiple times"),
         (["--memory-swappiness", "200"], "0-100"),
     ],
 )

@@ -15,13 +15,13 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import TypeVar
 
 import trio
 
-from proad.host import netlink, netns
+from proad.host import netlink, netns, sandbox
 
 T = TypeVar("T")
 TIMEOUT_S = 2.0
@@ -79,7 +79,7 @@ class Lab:
 
     def __enter__(self) -> "Lab":
         netlink.create_bridge(
-            self.bridge, self.gateway, f"02:11:00:00:00:{self.gateway.ip.packed[2]:02x}", 1500
+            self.bridge, [self.gateway], f"02:11:00:00:00:{self.gateway.ip.packed[2]:02x}", 1500
         )
         return self
 
@@ -91,17 +91,18 @@ class Lab:
 
     def host(self, name: str) -> OtherHost:
         address = self.gateway.ip + 1 + len(self.hosts)
-        veth = netlink.Veth(
-            netns=self.directory / name,
+        path = self.directory / name
+        interface = sandbox.Interface(
+            name="eth0",
+            kind="veth",
             host_interface=unique_name("lh"),
-            bridge=self.bridge,
+            master=self.bridge,
             mtu=1500,
             mac_address=f"02:12:00:{address.packed[2]:02x}:00:{address.packed[3]:02x}",
-            address=IPv4Interface((address, 24)),
-            gateway=IPv4Address(self.address),
+            addresses=(IPv4Interface((address, 24)),),
         )
-        trio.run(netlink.create_veth, veth)
-        self.hosts.append(OtherHost(veth.netns, veth.host_interface, str(address)))
+        trio.run(sandbox.create_sandbox, path, [interface], sandbox.Gateways(ipv4=("eth0", self.address)))
+        self.hosts.append(OtherHost(path, interface.host_interface, str(address)))
         return self.hosts[-1]
 
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import trio
 
-from proad.host import netlink, netns
+from proad.host import netns
 from proad.host.cgroup import detect_layout
 from proad.host.cgroupstats import CgroupStats
 from proad.host.netcounters import NetworkCounters
 from tests.api import steps
 from tests.contract.conftest import Yard
+from tests.contract.links import GATEWAY, create, interface
+from tests.contract.links import bridge as bridge
 from tests.contract.netlab import inside
-from tests.contract.test_netlink import GATEWAY, veth
-from tests.contract.test_netlink import bridge as bridge
 
 
 def test_a_groups_numbers_are_those_of_what_is_in_it(yard: Yard) -> None:
@@ -61,8 +61,8 @@ def test_the_hosts_time_goes_on_for_each_cpu() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_counters_are_the_containers_own(bridge: str, tmp_path: Path) -> None:
-    counters, wanted = NetworkCounters(), veth(bridge, tmp_path / "ns")
-    trio.run(netlink.create_veth, wanted)
+    counters, wanted, path = NetworkCounters(), interface(bridge), tmp_path / "ns"
+    create(path, wanted)
     try:
         told = counters.read_peer(wanted.host_interface)
         assert told is not None
@@ -80,16 +80,16 @@ def test_counters_are_the_containers_own(bridge: str, tmp_path: Path) -> None:
                 for _ in range(10):
                     sender.sendto(b"x" * 1000, (str(GATEWAY.ip), 9))
 
-        inside(wanted.netns, send)
-        steps.until(lambda: inside(wanted.netns, seen)["tx_bytes"] >= 10_420)
-        before, told = inside(wanted.netns, seen), counters.read_peer(wanted.host_interface)
-        after = inside(wanted.netns, seen)
+        inside(path, send)
+        steps.until(lambda: inside(path, seen)["tx_bytes"] >= 10_420)
+        before, told = inside(path, seen), counters.read_peer(wanted.host_interface)
+        after = inside(path, seen)
         assert told is not None
         assert told.rx_bytes != told.tx_bytes
         for name, number in before.items():
             assert number <= getattr(told, name) <= after[name], name
         assert counters.read_peer("no-such-link") is None
     finally:
-        netns.remove(tmp_path / "ns")
+        netns.remove(path)
     # The kernel ends a namespace when it finds the time.
     steps.until(lambda: counters.read_peer(wanted.host_interface) is None)

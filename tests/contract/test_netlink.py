@@ -1,155 +1,119 @@
-"""Netlink requests and namespaces, against the kernel. Endpoints in use are in ``test_networks``."""
+"""Links of the host, against the kernel. Endpoints in use are in ``test_networks``."""
 
 import errno
 import os
-import threading
-import time
-from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_network
 from pathlib import Path
 
 import pytest
-import trio
 
-from proad.host import netlink, netns
+from proad.host import netlink
 from proad.host.netlinksocket import NetlinkFailed
 from proad.model import errors
+from tests.strictness import skip_for_lack_of
 
-from .netlab import inside, unique_name
+from .links import BRIDGE_MAC, GATEWAY, GATEWAY6, create, interface
+from .links import bridge as bridge
+from .links import path as path
+from .netlab import unique_name
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
-GATEWAY = IPv4Interface("10.217.0.1/24")
 
-
-@pytest.fixture
-def bridge() -> Iterator[str]:
-    name = unique_name("pl")
-    netlink.create_bridge(name, GATEWAY, "02:42:0a:d9:00:01", 1400)
-    yield name
-    netlink.delete_links([name])
-
-
-def veth(bridge: str, path: Path, number: int = 2) -> netlink.Veth:
-    return netlink.Veth(
-        netns=path,
-        host_interface=unique_name("plv"),
-        bridge=bridge,
-        mtu=1400,
-        mac_address=f"02:42:0a:d9:00:{number:02x}",
-        address=IPv4Interface(f"10.217.0.{number}/24"),
-        gateway=IPv4Address("10.217.0.1"),
-    )
-
-
-def own_namespace() -> str:
-    return os.readlink(netns.OWN_NAMESPACE)
-
-
-def test_a_bridge_is_there_with_its_address_and_a_fixed_mac(bridge: str, tmp_path: Path) -> None:
+def test_a_bridge_is_there_with_its_addresses_and_a_fixed_mac(bridge: str, path: Path) -> None:
     found = netlink.find_link(bridge)
     assert found is not None
-    assert (found.kind, found.is_up, found.addresses) == ("bridge", True, (GATEWAY,))
+    assert (found.kind, found.is_up, found.addresses) == ("bridge", True, (GATEWAY, GATEWAY6))
     address = Path(f"/sys/class/net/{bridge}/address")
-    assert address.read_text() == "02:42:0a:d9:00:01\n"
-    trio.run(netlink.create_veth, veth(bridge, tmp_path / "ns"))
-    assert address.read_text() == "02:42:0a:d9:00:01\n"
-    netns.remove(tmp_path / "ns")
-    assert GATEWAY.network in netlink.taken_networks()
-    assert IPv4Network("0.0.0.0/0") not in netlink.taken_networks()
+    assert address.read_text() == f"{BRIDGE_MAC}\n"
+    create(path, interface(bridge))
+    assert address.read_text() == f"{BRIDGE_MAC}\n"
+    assert found.is_our_bridge
     assert netlink.find_link("no-such-link") is None
     with pytest.raises(NetlinkFailed, match=f"create bridge {bridge}: file exists"):
-        netlink.create_bridge(bridge, GATEWAY, "02:42:0a:d9:00:01", 1400)
+        netlink.create_bridge(bridge, [GATEWAY], BRIDGE_MAC, 1400)
+
+
+def test_networks_in_use_are_those_of_both_families(bridge: str) -> None:
+    taken = netlink.taken_networks()
+    assert {GATEWAY.network, GATEWAY6.network} <= taken
+    everywhere = ("0.0.0.0/0", "::/0", "::1/128", "fe80::/64", "ff00::/8")
+    assert not taken & {ip_network(text) for text in everywhere}
+    assert {type(network) for network in taken} == {IPv4Network, IPv6Network}
 
 
 def test_addresses_of_a_bridge_are_changed_in_one_batch(bridge: str) -> None:
-    netlink.configure_bridge(bridge, add=IPv4Interface("10.218.0.1/16"), drop=[GATEWAY])
+    new = (IPv4Interface("10.218.0.1/16"), IPv6Interface("fd17:218::1/64"))
+    netlink.configure_bridge(bridge, add=new, drop=[GATEWAY, GATEWAY6])
     found = netlink.find_link(bridge)
     assert found is not None
-    assert found.addresses == (IPv4Interface("10.218.0.1/16"),)
+    assert found.addresses == new
     with pytest.raises(NetlinkFailed, match=r"remove address 10\.217\.0\.1/24") as caught:
         netlink.configure_bridge(bridge, drop=[GATEWAY])
     assert caught.value.errno == errno.EADDRNOTAVAIL
 
 
-def test_a_veth_pair_joins_bridge_and_namespace(bridge: str, tmp_path: Path) -> None:
-    wanted = veth(bridge, tmp_path / "ns")
-    trio.run(netlink.create_veth, wanted)
-    assert netlink.ports_of(bridge) == {wanted.host_interface}
-    inner = inside(wanted.netns, lambda: netlink.find_link("eth0"))
-    assert inner is not None
-    assert (inner.kind, inner.is_up, inner.addresses) == ("veth", True, (wanted.address,))
-    ipv6 = inside(wanted.netns, lambda: Path("/proc/thread-self/net/if_inet6").read_text())
-    assert "eth0" not in ipv6
-    netlink.delete_links([wanted.host_interface, "no-such-link"])
-    assert netlink.ports_of(bridge) == set()
-    netns.remove(wanted.netns)
-
-
-def test_a_link_that_lost_its_bridge_joins_again(bridge: str, tmp_path: Path) -> None:
-    wanted = veth(bridge, tmp_path / "ns")
-    trio.run(netlink.create_veth, wanted)
+def test_a_link_that_lost_its_bridge_joins_again(bridge: str, path: Path) -> None:
+    wanted = interface(bridge)
+    create(path, wanted)
     netlink.delete_links([bridge])
-    netlink.create_bridge(bridge, GATEWAY, "02:42:0a:d9:00:01", 1400)
+    netlink.create_bridge(bridge, [], BRIDGE_MAC, 1400)
     netlink.join_bridge([wanted.host_interface, "no-such-link"], bridge)
     assert netlink.ports_of(bridge) == {wanted.host_interface}
-    netns.remove(wanted.netns)
+    assert netlink.links_present([wanted.host_interface, "no-such-link"]) == {wanted.host_interface}
+    netlink.delete_links([wanted.host_interface, "no-such-link"])
+    assert netlink.ports_of(bridge) == set()
 
 
-def test_each_failing_step_leaves_no_namespace_and_no_link(bridge: str, tmp_path: Path) -> None:
-    path = tmp_path / "ns"
-    for broken, text in (
-        ({"bridge": "no-such-bridge"}, "find network interface no-such-bridge: no such device"),
-        ({"host_interface": "lo"}, "create the veth pair lo on bridge .*: file exists"),
-        ({"mac_address": "01:00:5e:00:00:01"}, "create the veth pair .*: cannot assign requested address"),
-        (
-            {"gateway": IPv4Address("203.0.113.1")},
-            "add the default route via 203.0.113.1: network is unreachable",
-        ),
+# --- parent links ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("internal", [False, True])
+def test_a_parent_that_is_not_named_leads_nowhere_and_goes(internal: bool) -> None:
+    name = unique_name("dm-") if not internal else unique_name("px")
+    netlink.create_parent(name, internal=internal)
+    netlink.create_parent(name, internal=internal)
+    link = netlink.find_link(name)
+    assert link is not None
+    assert link.is_up
+    assert Path(f"/sys/class/net/{name}/carrier").read_text() == "1\n"
+    netlink.delete_parent(name)
+    netlink.delete_parent(name)
+    assert not [left for left in os.listdir("/sys/class/net") if left.endswith(name[3:])]
+
+
+def test_a_users_link_stays_as_it_is(bridge: str) -> None:
+    netlink.create_parent(bridge, internal=False)
+    netlink.delete_parent(bridge)
+    link = netlink.find_link(bridge)
+    assert link is not None
+    assert link.addresses == (GATEWAY, GATEWAY6)
+
+
+def test_a_parent_is_made_where_it_is_a_vlan(bridge: str) -> None:
+    name = f"{bridge}.50"
+    try:
+        netlink.create_parent(name, internal=False)
+    except NetlinkFailed as error:
+        if error.errno == errno.EOPNOTSUPP:
+            skip_for_lack_of("a kernel with VLANs")
+        raise
+    link = netlink.find_link(name)
+    assert link is not None
+    assert (link.kind, link.is_up) == ("vlan", True)
+    assert "VID: 50" in Path(f"/proc/net/vlan/{name}").read_text()
+    netlink.delete_parent(name)
+    assert netlink.find_link(name) is None
+
+
+def test_what_can_be_no_parent_is_refused_in_dockers_words(bridge: str) -> None:
+    for name, text in (
+        ("nosuchif", "invalid subinterface vlan name nosuchif, example formatting is eth0.10"),
+        ("nosuchif.5", "-o parent interface was not found on the host: nosuchif"),
+        (f"{bridge}.x", f"invalid subinterface vlan name {bridge}.x, example formatting is eth0.10"),
+        (f"{bridge}.0", "vlan id must be between 1-4094, received: 0"),
+        (f"{bridge}.4095", "vlan id must be between 1-4094, received: 4095"),
     ):
-        wanted = netlink.Veth(**{**vars(veth(bridge, path)), **broken})
-        with pytest.raises(errors.System, match=text):
-            trio.run(netlink.create_veth, wanted)
-        assert not path.exists()
-        assert str(path) not in Path("/proc/self/mountinfo").read_text()
-    deadline = time.monotonic() + 10
-    while netlink.ports_of(bridge):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def test_a_namespace_is_made_and_entered_by_threads_that_end(tmp_path: Path) -> None:
-    path = tmp_path / "ns"
-    before = own_namespace()
-
-    def visit() -> str:
-        netns.enter(path)
-        return own_namespace()
-
-    async def main() -> tuple[str, str]:
-        await netlink.create_loopback_only(path)
-        pooled = await trio.to_thread.run_sync(own_namespace)
-        return pooled, await netns.in_own_thread(visit)
-
-    pooled, visited = trio.run(main)
-    assert pooled == before == own_namespace()
-    assert visited != before
-    assert netns.kept(tmp_path) == {path}
-    with pytest.raises(errors.System, match=r"create network namespace .*: File exists"):
-        trio.run(netlink.create_loopback_only, path)
-    assert inside(path, own_namespace) == visited, "the refused one did not touch it"
-    netns.remove(path)
-    netns.remove(path)
-    assert netns.kept(tmp_path) == set()
-    assert netns.kept(tmp_path / "nothing") == set()
-    assert not [thread for thread in threading.enumerate() if thread.name == "netns"]
-
-
-def test_a_cancelled_visit_is_waited_for(tmp_path: Path) -> None:
-    async def main() -> None:
-        with trio.move_on_after(0):
-            await netlink.create_loopback_only(tmp_path / "ns")
-        assert (tmp_path / "ns").exists()
-
-    trio.run(main)
-    netns.remove(tmp_path / "ns")
+        with pytest.raises(errors.InvalidParameter) as caught:
+            netlink.create_parent(name, internal=False)
+        assert caught.value.message == text

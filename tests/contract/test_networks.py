@@ -4,7 +4,7 @@ import dataclasses
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,23 @@ import trio
 from msgspec.structs import replace
 
 from proad.config import AddressPool, Config
+from proad.engine.addresses import Addresses
+from proad.engine.bridges import Bridges
+from proad.engine.endpoints import Endpoints
+from proad.engine.locks import Locks
+from proad.engine.names import Names
+from proad.engine.naming import Naming
+from proad.engine.networkcontrol import NetworkControl
+from proad.engine.networkrepair import NetworkRepair
 from proad.engine.networks import Networks
+from proad.engine.resolvers import Resolvers
 from proad.host import netlink, netns
-from proad.host.firewall import Firewall
+from proad.host.firewall import BridgeRules, Firewall
+from proad.host.foreignfirewall import ForeignFirewalls
 from proad.model import errors
 from proad.model.container import Container, Run, Status
 from proad.model.hostconfig import ContainerConfig, HostConfig, PortBinding
-from proad.model.network import Endpoint, EndpointSettings, interface_name, is_interface_name
+from proad.model.network import Endpoint, EndpointSettings, is_interface_name
 from proad.store.db import open_store
 
 from .netlab import Lab, ask, client, inside, is_reachable, serving, unique_name
@@ -28,6 +38,43 @@ from .netlab import Lab, ask, client, inside, is_reachable, serving, unique_name
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 POOL = AddressPool("10.212.0.0/16", 24)
+
+
+class Parts:
+    """What the engine has of networking, as a daemon that has just been started finds it."""
+
+    def __init__(self, site: "Site", nursery: trio.Nursery) -> None:
+        config, store = site.config, site.store
+        self.site = site
+        self.networks, self.firewall = Networks(config, store), Firewall(config.table)
+        addresses, names = Addresses(self.networks), Names()
+        bridges = Bridges(config, self.firewall)
+        naming = Naming(config, store, names, Resolvers(names, nursery))
+        self.endpoints = Endpoints(config, self.networks, addresses, self.firewall, naming, nursery)
+        control = NetworkControl(config, store, self.networks, bridges, self.endpoints, addresses)
+        self.repair = NetworkRepair(
+            config, store, Locks(), self.networks, control, bridges, self.endpoints, self.firewall,
+            ForeignFirewalls(config.table),
+        )  # fmt: skip
+
+    async def start(self, who: Container) -> Endpoint:
+        """Attach as a start does; no monitor is there to keep the ports' sockets, so they are closed."""
+        run_id = os.urandom(16).hex()
+        path = self.site.config.exec_root / "netns" / run_id
+        with (plan := self.endpoints.plan(who, Run(id=run_id, begun_ns=0, netns=str(path)))).reserved:
+            try:
+                await self.endpoints.attach(who, plan.run)
+            except BaseException:
+                await self.endpoints.detach(plan.run)
+                raise
+        self.site.runs.append(plan.run)
+        return plan.run.endpoints[0]
+
+    async def detach(self, endpoint: Endpoint) -> None:
+        await self.endpoints.detach(Run(id="x", begun_ns=0, netns=endpoint.netns, endpoints=(endpoint,)))
+
+    async def recover(self, live: Callable[[], Iterable[Run]]) -> None:
+        await self.repair.recover(live)
 
 
 class Site:
@@ -42,20 +89,19 @@ class Site:
         self.store = open_store(
             self.config.data_root / "state.db", events_max_count=1000, events_max_age_s=3600
         )
-        self.firewall = Firewall(self.config.table, self.config.bridge)
+        self.firewall = Firewall(self.config.table)
         self.runs: list[Run] = []
 
-    def run(self, work: Callable[[Networks], Coroutine[Any, Any, Any]]) -> Any:
-        """Run ``work`` with the networks as a daemon that has just been started finds them."""
+    def run(self, work: Callable[[Parts], Coroutine[Any, Any, Any]]) -> Any:
+        """Run ``work`` with the parts as a daemon that has just been started finds them."""
 
         async def main() -> Any:
             async with trio.open_nursery() as nursery:
-                networks = Networks(
-                    self.config, self.store, Firewall(self.config.table, self.config.bridge), nursery
-                )
-                await networks.open()
-                networks.adopt(self.runs)
-                result = await work(networks)
+                parts = Parts(self, nursery)
+                parts.repair.open()
+                for run in self.runs:
+                    parts.endpoints.adopt(container(), run)
+                result = await work(parts)
                 nursery.cancel_scope.cancel()
             return result
 
@@ -65,13 +111,13 @@ class Site:
             raise unwrap(group) from group
 
     def attach(self, **host_config: Any) -> Endpoint:
-        endpoint = self.run(lambda networks: start(networks, self, container(**host_config)))
+        endpoint = self.run(lambda parts: parts.start(container(**host_config)))
         assert isinstance(endpoint, Endpoint)
         return endpoint
 
     def detach(self, endpoint: Endpoint) -> None:
-        self.runs = [run for run in self.runs if run.endpoint != endpoint]
-        self.run(lambda networks: networks.detach(endpoint))
+        self.runs = [run for run in self.runs if endpoint not in run.endpoints]
+        self.run(lambda parts: parts.detach(endpoint))
 
     def close(self) -> None:
         for path in netns.kept(self.config.exec_root / "netns"):
@@ -102,16 +148,6 @@ def container(name: str = "web", mac: str = "", **host_config: Any) -> Container
         host_config=HostConfig(**host_config),
         networks={"bridge": EndpointSettings(mac_address=mac)} if mac else {},
     )
-
-
-async def start(networks: Networks, site: Site, who: Container) -> Endpoint:
-    """Attach as a start does; no monitor is there to keep the ports' sockets, so they are closed."""
-    run_id = os.urandom(16).hex()
-    with networks.reserve_ports(who) as reserved:
-        path = site.config.exec_root / "netns" / run_id
-        endpoint = await networks.attach(run_id, who, netns_path=path, reserved=reserved)
-    site.runs.append(Run(id=run_id, begun_ns=0, netns=str(path), endpoint=endpoint))
-    return endpoint
 
 
 def publishing(port: str, host_port: str = "", host_ip: str = "") -> dict[str, tuple[PortBinding, ...]]:
@@ -153,22 +189,22 @@ def test_an_endpoint_has_address_route_loopback_and_the_mac_of_its_address(site:
 
 
 def test_a_fixed_mac_address_is_honoured(site: Site) -> None:
-    endpoint = site.run(lambda networks: start(networks, site, container(mac="92:D0:C6:0A:29:33")))
+    endpoint = site.run(lambda parts: parts.start(container(mac="92:D0:C6:0A:29:33")))
     assert endpoint.mac_address == "92:d0:c6:0a:29:33"
     with serving(endpoint.netns, "tcp", 80):
         ask(None, "tcp", endpoint.address, 80)
     assert endpoint.mac_address in Path("/proc/net/arp").read_text()
     with pytest.raises(errors.InvalidParameter, match="invalid MAC address"):
-        site.run(lambda networks: start(networks, site, container(mac="92:d0")))
+        site.run(lambda parts: parts.start(container(mac="92:d0")))
 
 
 def test_containers_reach_each_other_and_addresses_rest_after_use(site: Site) -> None:
-    async def three(networks: Networks) -> None:
-        first, second = [await start(networks, site, container()) for _ in range(2)]
+    async def three(parts: Parts) -> None:
+        first, second = [await parts.start(container()) for _ in range(2)]
         with serving(first.netns, "tcp", 80):
             assert ask(second.netns, "tcp", first.address, 80) == second.address
-        await networks.detach(first)
-        third = await start(networks, site, container())
+        await parts.detach(first)
+        third = await parts.start(container())
         assert [e.address for e in (first, second, third)] == ["10.212.0.2", "10.212.0.3", "10.212.0.4"]
 
     site.run(three)
@@ -177,9 +213,9 @@ def test_containers_reach_each_other_and_addresses_rest_after_use(site: Site) ->
 def test_detach_takes_everything_and_may_come_twice(site: Site) -> None:
     endpoint = site.attach(port_bindings=publishing("80/tcp", "18080"))
 
-    async def detach_twice(networks: Networks) -> None:
-        await networks.detach(endpoint)
-        await networks.detach(endpoint)
+    async def detach_twice(parts: Parts) -> None:
+        await parts.detach(endpoint)
+        await parts.detach(endpoint)
         await eventually(lambda: not netlink.ports_of(site.config.bridge))
 
     site.run(detach_twice)
@@ -193,8 +229,8 @@ def test_a_namespace_that_somebody_still_holds_loses_its_interface(site: Site) -
     held = os.open(endpoint.netns, os.O_RDONLY)
     try:
 
-        async def detach(networks: Networks) -> None:
-            await networks.detach(endpoint)
+        async def detach(parts: Parts) -> None:
+            await parts.detach(endpoint)
             await eventually(lambda: not netlink.ports_of(site.config.bridge))
 
         site.run(detach)
@@ -203,29 +239,24 @@ def test_a_namespace_that_somebody_still_holds_loses_its_interface(site: Site) -
 
 
 def test_a_failed_attachment_leaves_nothing(site: Site) -> None:
-    who = container(port_bindings=publishing("80/tcp", "18081"))
-    site.attach()
-    taken = site.runs[0].id[:11]
+    async def attach_without_a_bridge(parts: Parts) -> None:
+        netlink.delete_links([site.config.bridge])
+        with pytest.raises(errors.System, match=r"bridge|interface"):
+            await parts.start(container(port_bindings=publishing("80/tcp", "18081")))
+        assert netns.kept(site.config.exec_root / "netns") == set()
+        assert str(site.root) not in Path("/proc/self/mountinfo").read_text()
+        assert not parts.firewall.published
+        assert not parts.endpoints.live
 
-    async def attach_with_the_same_interface(networks: Networks) -> None:
-        path = site.config.exec_root / "netns" / (taken + "ffff")
-        with (
-            networks.reserve_ports(who) as reserved,
-            pytest.raises(errors.System, match="create the veth pair"),
-        ):
-            await networks.attach(path.name, who, netns_path=path, reserved=reserved)
-        assert not path.exists()
-        assert str(path) not in Path("/proc/self/mountinfo").read_text()
-
-    site.run(attach_with_the_same_interface)
-    assert not opened(site).published
+    site.run(attach_without_a_bridge)
 
 
 def test_none_has_loopback_only(site: Site) -> None:
     path = site.config.exec_root / "netns" / "alone"
+    alone = Run(id="alone", begun_ns=0, netns=str(path))
 
-    async def make(networks: Networks) -> None:
-        await networks.loopback_only(path)
+    async def make(parts: Parts) -> None:
+        await parts.endpoints.attach(container(network_mode="none"), alone)
 
     site.run(make)
     names = inside(path, lambda: {line.split(":")[0].strip() for line in proc_net_dev()})
@@ -233,16 +264,13 @@ def test_none_has_loopback_only(site: Site) -> None:
     assert "eth0" not in names
     with serving(path, "tcp", 80):
         assert ask(path, "tcp", "127.0.0.1", 80) == "127.0.0.1"
-    site.run(remove_twice(path))
+
+    async def remove_twice(parts: Parts) -> None:
+        await parts.endpoints.detach(alone)
+        await parts.endpoints.detach(alone)
+
+    site.run(remove_twice)
     assert not path.exists()
-
-
-def remove_twice(path: Path) -> Callable[[Networks], Coroutine[Any, Any, None]]:
-    async def remove(networks: Networks) -> None:
-        networks.remove_netns(path)
-        networks.remove_netns(str(path))
-
-    return remove
 
 
 def proc_net_dev() -> list[str]:
@@ -253,8 +281,9 @@ def opened(site: Site) -> Firewall:
     """A firewall that has read the kernel's maps just now."""
     link = netlink.find_link(site.config.bridge)
     assert link is not None
-    firewall = Firewall(site.config.table, site.config.bridge)
-    firewall.open(link.addresses[0].network)
+    firewall = Firewall(site.config.table)
+    subnets = tuple(address.network for address in link.addresses if address.version == 4)
+    firewall.open([BridgeRules(site.config.bridge, subnets, internal=False, icc=True, masquerade=True)])
     return firewall
 
 
@@ -371,13 +400,13 @@ def test_a_udp_client_that_keeps_sending_follows_the_published_port(site: Site, 
 
         assert not answered()
 
-        async def publish_and_serve(networks: Networks) -> None:
-            first = await start(networks, site, container(port_bindings=publishing("80/udp", "18088")))
+        async def publish_and_serve(parts: Parts) -> None:
+            first = await parts.start(container(port_bindings=publishing("80/udp", "18088")))
             with serving(first.netns, "udp", 80):
                 await eventually(answered)
-            await networks.detach(first)
+            await parts.detach(first)
             site.runs.clear()
-            second = await start(networks, site, container(port_bindings=publishing("80/udp", "18088")))
+            second = await parts.start(container(port_bindings=publishing("80/udp", "18088")))
             assert second.address != first.address
             with serving(second.netns, "udp", 80):
                 await eventually(answered)
@@ -394,9 +423,9 @@ async def eventually(holds: Callable[[], bool]) -> None:
 def test_a_taken_port_is_refused_in_dockers_words(site: Site) -> None:
     site.attach(port_bindings=publishing("80/tcp", "18089"))
 
-    async def again(networks: Networks) -> None:
+    async def again(parts: Parts) -> None:
         with pytest.raises(errors.StartFailed) as caught:
-            networks.reserve_ports(container("second", port_bindings=publishing("80/tcp", "18089")))
+            await parts.start(container("second", port_bindings=publishing("80/tcp", "18089")))
         text = caught.value.message
         assert text.startswith("driver failed programming external connectivity on endpoint second (")
         assert text.endswith("): Bind for 0.0.0.0:18089 failed: port is already allocated")
@@ -429,7 +458,7 @@ def test_a_restarted_daemon_adopts_bridge_table_and_traffic(site: Site, lab: Lab
     before = netlink.find_link(site.config.bridge)
     with serving(server.netns, "tcp", 80), client(neighbour.netns, "tcp") as connection:
         connection.connect((lab.address, 18090))
-        site.run(lambda networks: networks.recover(lambda: site.runs))
+        site.run(lambda parts: parts.recover(lambda: site.runs))
         assert netlink.find_link(site.config.bridge) == before
         assert connection.recv(100).decode() == neighbour.address
         assert is_reachable(neighbour.netns, "tcp", lab.address, 18090)
@@ -439,11 +468,11 @@ def test_a_restarted_daemon_adopts_bridge_table_and_traffic(site: Site, lab: Lab
 def test_recovery_frees_what_nobody_owns_and_nothing_else(site: Site) -> None:
     kept = site.attach(port_bindings=publishing("80/tcp", "18091"))
     left = site.attach(port_bindings=publishing("80/tcp", "18092"))
-    site.runs = [run for run in site.runs if run.endpoint == kept]
+    site.runs = [run for run in site.runs if kept in run.endpoints]
     orphan = site.config.exec_root / "netns" / "orphan"
     orphan.touch()
 
-    site.run(lambda networks: networks.recover(lambda: site.runs))
+    site.run(lambda parts: parts.recover(lambda: site.runs))
 
     assert netns.kept(site.config.exec_root / "netns") == {Path(kept.netns)}
     assert netlink.ports_of(site.config.bridge) == {kept.host_interface}
@@ -453,12 +482,15 @@ def test_recovery_frees_what_nobody_owns_and_nothing_else(site: Site) -> None:
 
 def test_recovery_spares_a_start_that_is_under_way(site: Site) -> None:
     """Its record has a run id and no endpoint yet."""
-    endpoint = site.attach()
-    under_way = [replace(run, endpoint=None, netns="") for run in site.runs]
-    site.runs = []
-    site.run(lambda networks: networks.recover(lambda: under_way))
-    assert Path(endpoint.netns).exists()
-    assert netlink.ports_of(site.config.bridge) == {interface_name(under_way[0].id)}
+
+    async def recover(parts: Parts) -> None:
+        endpoint = await parts.start(container())
+        under_way = [replace(run, endpoints=(), netns="") for run in site.runs]
+        await parts.recover(lambda: under_way)
+        assert Path(endpoint.netns).exists()
+        assert netlink.ports_of(site.config.bridge) == {endpoint.host_interface}
+
+    site.run(recover)
 
 
 def test_recovery_mends_what_others_tore_down(site: Site, lab: Lab) -> None:
@@ -473,7 +505,7 @@ def test_recovery_mends_what_others_tore_down(site: Site, lab: Lab) -> None:
             tx.put_container(replace(who, status=Status.RUNNING, run=site.runs[0]))
 
     put_records()
-    site.run(lambda networks: networks.recover(lambda: site.runs))
+    site.run(lambda parts: parts.recover(lambda: site.runs))
     with serving(server.netns, "tcp", 80):
         assert is_reachable(neighbour.netns, "tcp", lab.address, 18093)
 
@@ -483,8 +515,7 @@ def test_a_changed_bip_waits_until_the_bridge_is_free(site: Site) -> None:
     site.config = dataclasses.replace(site.config, bip="10.214.0.1/24")
     assert site.attach().gateway == "10.212.0.1"
     for run in list(site.runs):
-        assert run.endpoint is not None
-        site.detach(run.endpoint)
+        site.detach(run.endpoints[0])
     netlink.delete_links(filter(is_interface_name, netlink.ports_of(site.config.bridge)))
     assert site.attach().gateway == "10.214.0.1"
     assert endpoint.gateway == "10.212.0.1"

@@ -5,12 +5,15 @@ import socket
 
 import pytest
 
+from proad.host.filterelements import Source
 from proad.host.ports import PortReserver, PortTaken, ReservedPorts
-from proad.model.network import PortRequest
+from proad.model.ports import PortRequest
 
 
 def wish(first: int = 0, last: int = 0, protocol: str = "tcp", host_ip: str = "0.0.0.0") -> PortRequest:
-    return PortRequest(container_port=80, protocol=protocol, host_ip=host_ip, first=first, last=last or first)
+    return PortRequest(
+        container_port=80, protocol=protocol, host_ips=tuple(host_ip.split()), first=first, last=last or first
+    )
 
 
 def listening(address: str, port: int, *, reuse: bool = True) -> socket.socket:
@@ -35,7 +38,7 @@ def reserver() -> PortReserver:
 
 
 def test_a_reserved_port_is_nobody_elses_and_never_takes_a_connection(reserver: PortReserver) -> None:
-    with reserver.reserve("id", [wish(18310)]) as reserved:
+    with reserver.reserve([wish(18310)]) as reserved:
         assert [(p.host_ip, p.host_port, p.container_port) for p in reserved.ports] == [
             ("0.0.0.0", 18310, 80)
         ]
@@ -48,14 +51,14 @@ def test_a_reserved_port_is_nobody_elses_and_never_takes_a_connection(reserver: 
 
 
 def test_a_copy_of_the_descriptor_keeps_the_port(reserver: PortReserver) -> None:
-    reserved = reserver.reserve("id", [wish(18311)])
+    reserved = reserver.reserve([wish(18311)])
     copy = os.dup(reserved.fds()[0])
     reserved.close()
     reserved.close()
     with pytest.raises(PortTaken):
-        reserver.reserve("id", [wish(18311)])
+        reserver.reserve([wish(18311)])
     os.close(copy)
-    reserver.reserve("id", [wish(18311)]).close()
+    reserver.reserve([wish(18311)]).close()
 
 
 def test_what_another_program_has_is_refused(reserver: PortReserver) -> None:
@@ -65,45 +68,52 @@ def test_what_another_program_has_is_refused(reserver: PortReserver) -> None:
             PortTaken, match=r"failed to bind host port 0\.0\.0\.0:18312/tcp: address already in use"
         ),
     ):
-        reserver.reserve("id", [wish(18312)])
+        reserver.reserve([wish(18312)])
     with pytest.raises(PortTaken, match=r"192\.0\.2\.200:18312/tcp: cannot assign requested address"):
-        reserver.reserve("id", [wish(18312, host_ip="192.0.2.200")])
+        reserver.reserve([wish(18312, host_ip="192.0.2.200")])
 
 
 def test_what_a_container_has_is_refused_in_dockers_words(reserver: PortReserver) -> None:
-    taken = [("tcp", "127.0.0.1", 18313)]
+    taken = {Source("tcp", "127.0.0.1", 18313)}
+    with pytest.raises(PortTaken, match=r"Bind for 127\.0\.0\.1:18313 failed: port is already allocated"):
+        reserver.reserve([wish(18313, host_ip="127.0.0.1")], taken)
+    held = listening("127.0.0.1", 18313)
     with pytest.raises(PortTaken, match=r"Bind for 0\.0\.0\.0:18313 failed: port is already allocated"):
-        reserver.reserve("id", [wish(18313)], taken)
-    reserver.reserve("id", [wish(18313, protocol="udp")], taken).close()
-    reserver.reserve("id", [wish(18313, host_ip="127.0.0.2")], taken).close()
+        reserver.reserve([wish(18313)], taken)
+    held.close()
+    sctp = {Source("sctp", "127.0.0.1", 18313)}
+    with pytest.raises(PortTaken, match=r"Bind for 0\.0\.0\.0:18313 failed: port is already allocated"):
+        reserver.reserve([wish(18313, protocol="sctp")], sctp)
+    reserver.reserve([wish(18313, protocol="udp")], taken).close()
+    reserver.reserve([wish(18313, host_ip="127.0.0.2")], taken).close()
     with pytest.raises(PortTaken):
-        reserver.reserve("id", [wish(18313, host_ip="127.0.0.2")], [("tcp", "0.0.0.0", 18313)])
+        reserver.reserve([wish(18313, host_ip="127.0.0.2")], {Source("tcp", "0.0.0.0", 18313)})
 
 
 def test_all_or_nothing(reserver: PortReserver) -> None:
     with pytest.raises(PortTaken):
-        reserver.reserve("id", [wish(18314), wish(18314)])
+        reserver.reserve([wish(18314), wish(18314)])
     listening("0.0.0.0", 18314).close()
 
 
 def test_a_range_gives_its_first_free_port(reserver: PortReserver) -> None:
     with (
         listening("0.0.0.0", 18315),
-        reserver.reserve("id", [wish(18315, 18317), wish(18315, 18317)]) as reserved,
+        reserver.reserve([wish(18315, 18317), wish(18315, 18317)]) as reserved,
     ):
         assert host_ports(reserved) == [18316, 18317]
         with pytest.raises(PortTaken):
-            reserver.reserve("id", [wish(18315, 18317)])
+            reserver.reserve([wish(18315, 18317)])
 
 
 def test_chosen_ports_go_round_their_range(reserver: PortReserver) -> None:
     for expected in (18300, 18301, 18302):
-        with reserver.reserve("id", [wish()]) as reserved:
+        with reserver.reserve([wish()]) as reserved:
             assert host_ports(reserved) == [expected]
-    with listening("0.0.0.0", 18303), reserver.reserve("id", [wish(), wish(), wish()]) as reserved:
+    with listening("0.0.0.0", 18303), reserver.reserve([wish(), wish(), wish()]) as reserved:
         assert host_ports(reserved) == [18300, 18301, 18302]
         with pytest.raises(PortTaken):
-            reserver.reserve("id", [wish()])
+            reserver.reserve([wish()])
 
 
 def test_a_port_with_closed_connections_can_be_reserved(reserver: PortReserver) -> None:
@@ -117,7 +127,7 @@ def test_a_port_with_closed_connections_can_be_reserved(reserver: PortReserver) 
     server.close()
     with socket.socket() as plain, pytest.raises(OSError, match="in use"):
         plain.bind(("0.0.0.0", 18318))
-    with reserver.reserve("id", [wish(18318)]):
+    with reserver.reserve([wish(18318)]):
         for reuse in (False, True):
             with pytest.raises(OSError, match="in use"):
                 listening("0.0.0.0", 18318, reuse=reuse)
@@ -127,8 +137,47 @@ def test_a_port_with_closed_connections_can_be_reserved(reserver: PortReserver) 
 
 def test_udp_and_sctp(reserver: PortReserver) -> None:
     with reserver.reserve(
-        "id", [wish(18319, protocol="udp"), wish(18319, protocol="sctp"), wish(18319)]
+        [wish(18319, protocol="udp"), wish(18319, protocol="sctp"), wish(18319)]
     ) as reserved:
         assert [port.protocol for port in reserved.ports] == ["udp", "sctp", "tcp"]
         with socket.socket(type=socket.SOCK_DGRAM) as other, pytest.raises(OSError, match="in use"):
             other.bind(("0.0.0.0", 18319))
+
+
+def test_one_port_of_both_families(reserver: PortReserver) -> None:
+    with reserver.reserve([wish(18320, host_ip="0.0.0.0 ::")]) as reserved:
+        assert [(p.host_ip, p.host_port) for p in reserved.ports] == [("0.0.0.0", 18320), ("::", 18320)]
+        assert len(reserved.fds()) == 2
+        for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+            with socket.socket(family) as other, pytest.raises(OSError, match="in use"):
+                other.bind((address, 18320))
+    listening("0.0.0.0", 18320).close()
+
+
+def test_the_families_do_not_take_ports_from_each_other(reserver: PortReserver) -> None:
+    with reserver.reserve([wish(18321)]), reserver.reserve([wish(18321, host_ip="::")]):
+        pass
+    taken = {Source("tcp", "127.0.0.1", 18321)}
+    reserver.reserve([wish(18321, host_ip="::")], taken).close()
+    with pytest.raises(PortTaken, match=r"Bind for \[::1\]:18321 failed: port is already allocated"):
+        reserver.reserve([wish(18321, host_ip="::1")], {Source("tcp", "::", 18321)})
+
+
+def test_a_chosen_port_is_free_in_both_families(reserver: PortReserver) -> None:
+    with socket.socket(socket.AF_INET6) as other:
+        other.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        other.bind(("::", 18300))
+        with reserver.reserve([wish(host_ip="0.0.0.0 ::")]) as reserved:
+            assert host_ports(reserved) == [18301, 18301]
+    listening("0.0.0.0", 18300).close()
+
+
+def test_closed_connections_of_ipv6_do_not_hold_a_port(reserver: PortReserver) -> None:
+    server = socket.create_server(("::1", 18322), family=socket.AF_INET6)
+    asking = socket.create_connection(("::1", 18322))
+    answering, _ = server.accept()
+    answering.close()
+    assert asking.recv(1) == b""
+    asking.close()
+    server.close()
+    reserver.reserve([wish(18322, host_ip="0.0.0.0 ::")]).close()

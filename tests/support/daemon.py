@@ -6,12 +6,13 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from proad.config import NO_BRIDGE, Config, load
@@ -21,13 +22,57 @@ from tests.support.rawhttp import Api
 
 READY_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 30.0
+COMMON_VERSION = "v1.41"  # of what every engine does; a peer may be as old as Docker 20.10
 
 
 class DaemonFailed(AssertionError):
     """The daemon did not come up, or did not go; carries the end of its log."""
 
 
-class Daemon:
+class Engine:
+    """Whoever serves the API on a socket: ours, or one that runs here already."""
+
+    def __init__(self, socket: Path) -> None:
+        self.socket = socket
+        self.api = Api(socket)
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.socket}"
+
+    def import_busybox(self, name: str = BUSYBOX) -> str:
+        """Make the busybox image; returns its name."""
+        return self.import_tar(busybox_tar(), name)
+
+    def import_tar(self, rootfs: bytes, name: str) -> str:
+        """Make an image of a root filesystem; returns its name."""
+        repository, _, tag = name.rpartition(":")
+        headers = {"Content-Type": "application/x-tar"}
+        answer = self.api(
+            "POST", "/images/create", body=rootfs, headers=headers, version=COMMON_VERSION,
+            fromSrc="-", repo=repository, tag=tag, changes='CMD ["sh"]',
+        ).expect(200)  # fmt: skip
+        for line in answer.body.splitlines():
+            assert "error" not in json.loads(line), line
+        return name
+
+    def remove_containers(self) -> None:
+        """Remove every container by force."""
+        listed = self.api("GET", "/containers/json", version=COMMON_VERSION, all=True)
+        for container in listed.expect(200).json:
+            path = f"/containers/{container['Id']}"
+            answer = self.api("DELETE", path, version=COMMON_VERSION, force=True, v=True)
+            assert answer.status in (204, 404, 409), answer.body
+
+    def remove_networks(self) -> None:
+        """Remove every network that is not predefined; no container may run on any."""
+        listed = self.api("GET", "/networks", version=COMMON_VERSION, filters={"type": ["custom"]})
+        for network in listed.expect(200).json:
+            answer = self.api("DELETE", f"/networks/{network['Id']}", version=COMMON_VERSION)
+            assert answer.status in (204, 404), answer.body
+
+
+class Daemon(Engine):
     """One ``proad`` process and all that belongs to it. Restartable; :meth:`close` removes everything."""
 
     def __init__(self, *arguments: str, directory: Path | None = None) -> None:
@@ -35,17 +80,13 @@ class Daemon:
         self.directory = directory or Path(tempfile.mkdtemp(prefix="proa-", dir="/tmp"))
         self.data_root = self.directory / "data"
         self.exec_root = self.directory / "run"
-        self.socket = self.exec_root / "proa.sock"
+        super().__init__(self.exec_root / "proa.sock")
         self.log_path = self.directory / "log"
         self.arguments = arguments
         self.bip = _free_bip()
         self.config: Config = load({"exec_root": str(self.exec_root), "data_root": str(self.data_root)})
         self.process: subprocess.Popen[bytes] | None = None
-        self.api = Api(self.socket)
-
-    @property
-    def url(self) -> str:
-        return f"unix://{self.socket}"
+        self._seen_networks: set[str] = set()
 
     def argv(self) -> list[str]:
         address = [] if NO_BRIDGE in self.arguments else ["--bip", self.bip]
@@ -106,26 +147,6 @@ class Daemon:
     def log_tail(self, lines: int = 40) -> str:
         return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
 
-    # --- what every test needs ----------------------------------------------------------------------------
-
-    def import_busybox(self, name: str = BUSYBOX) -> str:
-        """Make the busybox image; returns its name."""
-        repository, _, tag = name.rpartition(":")
-        headers = {"Content-Type": "application/x-tar"}
-        answer = self.api(
-            "POST", "/images/create", body=busybox_tar(), headers=headers,
-            fromSrc="-", repo=repository, tag=tag, changes='CMD ["sh"]',
-        ).expect(200)  # fmt: skip
-        for line in answer.body.splitlines():
-            assert "error" not in json.loads(line), line
-        return name
-
-    def remove_containers(self) -> None:
-        """Remove every container by force."""
-        for container in self.api("GET", "/containers/json", all=True).expect(200).json:
-            answer = self.api("DELETE", f"/containers/{container['Id']}", force=True, v=True)
-            assert answer.status in (204, 404, 409), answer.body
-
     # --- the end ------------------------------------------------------------------------------------------
 
     def leftovers(self) -> list[str]:
@@ -160,6 +181,8 @@ class Daemon:
         try:
             if self.is_running:
                 self.remove_containers()
+                self._network_links()
+                self.remove_networks()
                 found = self.settle()
                 self.stop()
         finally:
@@ -174,7 +197,8 @@ class Daemon:
                 os.kill(pid, signal.SIGKILL)
         for path in reversed(self._mounts()):
             subprocess.run(["umount", "--lazy", path], check=False, capture_output=True)
-        _run("ip", "link", "delete", self.config.bridge)
+        for link in (self.config.bridge, *self._network_links()[1]):
+            _run("ip", "link", "delete", link)
         for family in ("inet", "ip", "ip6", "bridge"):
             _run("nft", "delete", "table", family, self.config.table)
         for cgroup in [*self._cgroups(), *self._cgroup_parents()]:
@@ -187,9 +211,21 @@ class Daemon:
         return [path for path in mounts if path.startswith(f"{self.directory}/")]
 
     def _links(self) -> list[str]:
-        """Interfaces on the bridge."""
-        listed = _run("ip", "-j", "link", "show", "master", self.config.bridge)
-        return [link["ifname"] for link in json.loads(listed or "[]") if link]
+        """Interfaces on our bridges, and bridges of networks that are removed."""
+        living, seen = self._network_links()
+        found = sorted(seen - living)
+        for bridge in (self.config.bridge, *sorted(living)):
+            listed = _run("ip", "-j", "link", "show", "master", bridge)
+            found += [link["ifname"] for link in json.loads(listed or "[]") if link]
+        return found
+
+    def _network_links(self) -> tuple[set[str], set[str]]:
+        """The links of networks of one's own that are there: of those in the state, and of all ever seen."""
+        living: set[str] = set()
+        with suppress(sqlite3.Error), closing(sqlite3.connect(self.data_root / "state.db")) as state:
+            living = {row[0] for row in state.execute("SELECT id FROM networks")}
+        self._seen_networks |= living
+        return _links_of(living), _links_of(self._seen_networks)
 
     def _nft_elements(self) -> list[str]:
         ruleset = json.loads(_run("nft", "-j", "list", "ruleset") or '{"nftables": []}')
@@ -228,6 +264,11 @@ class Daemon:
                     continue
                 if mark in command:
                     yield int(entry.name), command.replace(b"\0", b" ").decode(errors="replace")[:200]
+
+
+def _links_of(networks: set[str]) -> set[str]:
+    names = {f"{prefix}{network[:12]}" for network in networks for prefix in ("br-", "dm-")}
+    return {name for name in names if Path("/sys/class/net", name).exists()}
 
 
 def _children(directory: Path) -> list[Path]:

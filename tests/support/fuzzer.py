@@ -97,7 +97,8 @@ _NAMES: dict[str, Values] = {
     "images": words(fuzzvalues.IMAGE, "busybox", "fuzz-made:one", "no-such", "sha256:" + UNKNOWN_ID,
         "a/b/c", "UPPER", "b"),
     "volumes": words(*fuzzvalues.VOLUMES, "no-such", "a%20b"),
-    "networks": words("bridge", "host", "none", "no-such", UNKNOWN_ID),
+    "networks": words("bridge", "host", "none", "no-such", UNKNOWN_ID, *[fuzzvalues.NETWORK] * 3,
+        "fuzz-second"),
     "exec": words(*EXECS, UNKNOWN_ID),
 }  # fmt: skip
 _ODD_NAMES = words("..", "%2e%2e%2f", "%00", "%ff", "%zz", "%", "%2F", "%C3%A9", "json", "x" * 5000,

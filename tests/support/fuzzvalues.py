@@ -18,6 +18,7 @@ Values = st.SearchStrategy[Any]
 IMAGE = "busybox:latest"
 CONTAINERS = ("fuzz-running", "fuzz-paused", "fuzz-terminal", "fuzz-stopped", "fuzz-created", "fuzz-new")
 VOLUMES = ("fuzz-volume", "fuzz-other")
+NETWORK = "fuzz-network"
 UNKNOWN_ID = "0123456789abcdef" * 4
 
 LIVE = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done"]
@@ -129,7 +130,7 @@ WORDS: dict[str, Values] = {
                      [{"PathOnHost": "/dev/no-such"}], [{"PathOnHost": "", "CgroupPermissions": "q"}],
                          [{}]),
     "CgroupParent": words("", "..", "a\0b"),
-    "NetworkMode": words("", "bridge", "none", "default", "no-such", "container:fuzz-running",
+    "NetworkMode": words("", "bridge", "none", "default", "no-such", NETWORK, "container:fuzz-running",
         "container:x", "container:", "a b"),
     "PidMode": _MODES, "IpcMode": words("", "none", "private", "shareable", "container:fuzz-created", "x"),
     "UTSMode": words("", "x"), "UsernsMode": words("", "host", "x"), "CgroupnsMode": words("", "private",
@@ -178,10 +179,36 @@ WORDS: dict[str, Values] = {
             {"EndpointsConfig": {"bridge": {"Aliases": ["a"]}}},
         {"EndpointsConfig": {"bridge": {"MacAddress": "x"}}},
             {"EndpointsConfig": {"bridge": {"IPAMConfig": {"IPv4Address": "9.9.9.9"}}}},
+        {"EndpointsConfig": {NETWORK: {"Aliases": ["a", ""], "GwPriority": 3}, "bridge": {}}},
+        {"EndpointsConfig": {NETWORK: {"IPAMConfig": {"IPv4Address": "x"}}, "host": None}},
     ),
-    "Driver": words("local", "", "x"), "DriverOpts": words({}, None, {"type": "tmpfs", "device": "tmpfs"},
+    "EndpointConfig": words(
+        None, {}, {"Aliases": ["a", "", "é"]}, {"IPAMConfig": {}},
+        {"IPAMConfig": {"IPv4Address": "10.9.9.9"}},
+        {"IPAMConfig": {"IPv6Address": "::", "LinkLocalIPs": ["x", "fe80::9"]}}, {"MacAddress": "x"},
+        {"Links": ["fuzz-running:x", ":", "a:b:c"]}, {"GwPriority": -(2**63)}, {"GwPriority": 10**30},
+        {"DriverOpts": {"com.docker.network.endpoint.ifname": "lo"}}, {"DriverOpts": {"x": "y"}},
+    ),
+    "Container": words(*CONTAINERS, "", "x"),
+    "IPAM": words(
+        None, {}, {"Driver": "x"}, {"Config": None}, {"Config": [None]}, {"Config": [{}]},
+        {"Config": [{"Subnet": "10.251.0.0/24", "IPRange": "10.251.0.0/25", "Gateway": "10.251.0.9"}]},
+        {"Config": [{"Subnet": "10.252.0.0/30",
+                     "AuxiliaryAddresses": {"a": "10.252.0.1", "b": "10.252.0.2"}}]},
+        {"Config": [{"Subnet": "10.253.0.0/32"}]}, {"Config": [{"Subnet": "fd52::/127"}]},
+        {"Config": [{"Subnet": "10.250.0.1/33", "Gateway": "x", "AuxiliaryAddresses": {"": ""}}]},
+        {"Config": [{"Subnet": "::/0"}, {"Subnet": "0.0.0.0/0"}, {"Subnet": "::ffff:10.0.0.0/104"}]},
+    ),
+    "Options": words(
+        None, {}, {"x": "y"}, {"": "\0"}, {"com.docker.network.driver.mtu": "68"}, {"parent": "lo"},
+        {"com.docker.network.bridge.name": "a/b"}, {"com.docker.network.bridge.name": "lo"},
+        {"com.docker.network.bridge.enable_icc": "false"}, {"com.docker.network.x": ""},
+        {"com.docker.network.container_iface_prefix": "%d"}, {"parent": "no-such.5000"},
+    ),
+    "Driver": words("local", "", "x", "bridge", "bridge", "macvlan", "host", "overlay"),
+    "DriverOpts": words({}, None, {"type": "tmpfs", "device": "tmpfs"},
         {"x": "y"}, {"type": "x"}),
-    "Name": words(*VOLUMES, "", "..", "a", "-x", "é"),
+    "Name": words(*VOLUMES, "fuzz-second", "", "..", "a", "-x", "é"),
     # --- parameters ---
     "id": words(*CONTAINERS), "container": words(*CONTAINERS, "", "x"), "name": words(*CONTAINERS,
         *map(str, range(10, 30)), "", "-", "..", "x" * 300),

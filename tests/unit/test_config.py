@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from proad.config import AddressPool, Config, ConfigError, changed_fields, load, make_parser
+from proad.config import DEFAULT_POOLS, AddressPool, Config, ConfigError, changed_fields, load, make_parser
 
 
 def parse(*argv: str) -> Config:
@@ -99,6 +99,13 @@ def test_values_are_parsed() -> None:
     assert config.default_address_pools == (AddressPool("10.10.0.0/16", 24),)
     assert config.default_ulimits == {"nofile": (10, 20)}
     assert config.port_range == (5, 9)
+
+
+def test_pools_of_ipv6_leave_those_of_ipv4() -> None:
+    config = parse("--default-address-pool", "base=fd00:1::/48,size=64")
+    assert config.default_address_pools == (*DEFAULT_POOLS, AddressPool("fd00:1::/48", 64))
+    with pytest.raises(ConfigError, match="between 48 and 125"):
+        parse("--default-address-pool", "base=fd00:1::/48,size=127")
 
 
 def test_a_reload_knows_what_it_can_change() -> None:

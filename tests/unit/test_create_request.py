@@ -391,11 +391,13 @@ def test_attachments_cannot_ask_for_what_the_bridge_does_not_do() -> None:
             {"IPAMConfig": {"IPv4Address": "172.17.0.9"}},
             "user specified IP address is supported on user defined",
         ),
-        ({"Aliases": ["x"]}, "network-scoped aliases"),
-        ({"DriverOpts": {"a": "b"}}, "EndpointsConfig.bridge.DriverOpts"),
-        ({"GwPriority": 3}, "GwPriority"),
+        ({"Aliases": ["x"]}, "network-scoped alias is supported only"),
+        ({"DriverOpts": {"a": "b"}}, "driver option a is not supported"),
     ):
-        assert text in refusal(host={}, NetworkingConfig={"EndpointsConfig": {"bridge": wish}})
+        said = refusal(host={}, NetworkingConfig={"EndpointsConfig": {"bridge": wish}})
+        assert said.startswith("invalid config for network bridge: invalid endpoint settings:\n")
+        assert text in said
+    assert create(host={}, NetworkingConfig={"EndpointsConfig": {"bridge": {"GwPriority": 3}}}).networks
     assert create(host={}, NetworkingConfig={"EndpointsConfig": {"bridge": {"IPAMConfig": {}}}}).networks
 
 

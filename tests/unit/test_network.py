@@ -1,49 +1,26 @@
-"""Subnets, addresses, names and ports as functions."""
+"""Interfaces, MAC addresses, gateways and ports as functions."""
 
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address
+from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from proad.model import errors
+from proad.model.hostconfig import HostConfig
 from proad.model.network import (
+    Endpoint,
     EndpointSettings,
     check_mac,
-    choose_subnet,
+    elect_gateways,
     interface_name,
     is_interface_name,
     mac_of,
-    next_address,
-    parse_host_ip,
-    parse_host_port,
-    parse_port,
-    requested_ports,
+    random_mac,
 )
-
-POOLS = [("172.17.0.0/12", 16), ("192.168.0.0/16", 20)]
-
-
-def test_the_first_piece_of_a_pool_that_overlaps_nothing_is_chosen() -> None:
-    assert choose_subnet(POOLS, []) == IPv4Interface("172.17.0.1/16")
-    taken = [IPv4Network("172.17.0.0/16"), IPv4Network("172.18.4.0/24"), IPv4Network("172.19.0.1/32")]
-    assert choose_subnet(POOLS, taken) == IPv4Interface("172.20.0.1/16")
-    assert choose_subnet(POOLS, [IPv4Network("172.16.0.0/12")]) == IPv4Interface("192.168.0.1/20")
-    with pytest.raises(errors.Unavailable, match="non-overlapping IPv4 address pool"):
-        choose_subnet(POOLS, [IPv4Network("128.0.0.0/1")])
-
-
-def test_addresses_go_round_and_leave_out_gateway_and_taken_ones() -> None:
-    gateway = IPv4Interface("10.0.0.1/29")
-    taken = {IPv4Address("10.0.0.3")}
-    given, last = [], gateway.ip
-    for _ in range(5):
-        last = next_address(gateway, taken, last)
-        given.append(str(last))
-    assert given == ["10.0.0.2", "10.0.0.4", "10.0.0.5", "10.0.0.6", "10.0.0.2"]
-    assert next_address(gateway, taken, IPv4Address("192.0.2.1")) == IPv4Address("10.0.0.2")
-    everything = {IPv4Address(f"10.0.0.{n}") for n in range(2, 7)}
-    with pytest.raises(errors.Unavailable, match="no available IPv4 addresses"):
-        next_address(gateway, everything, gateway.ip)
+from proad.model.ports import parse_host_ip, parse_host_port, parse_port, requested_ports
+from proad.model.security import may_configure_network
 
 
 def test_interface_names_fit_the_kernel_and_are_told_from_others() -> None:
@@ -56,6 +33,7 @@ def test_interface_names_fit_the_kernel_and_are_told_from_others() -> None:
 
 def test_a_mac_address_follows_from_the_address_or_is_checked() -> None:
     assert mac_of(IPv4Address("172.17.0.2")) == "02:42:ac:11:00:02"
+    assert random_mac(b"\x01\x02\x03\x04\xff") == "02:01:02:03:04:ff"
     assert check_mac("92-D0-C6-0A-29-33") == "92:d0:c6:0a:29:33"
     for bad in (
         "",
@@ -75,34 +53,94 @@ def test_port_texts() -> None:
     assert parse_host_port("") == parse_host_port("0") == (0, 0)
     assert parse_host_port("8080") == (8080, 8080)
     assert parse_host_port("8000-8010") == (8000, 8010)
-    assert parse_host_ip("") == "0.0.0.0"
+    assert parse_host_ip("") == ""
     assert parse_host_ip("127.0.0.1") == "127.0.0.1"
+    assert parse_host_ip("2001:DB8:0::1") == "2001:db8::1"
+    assert parse_host_ip("::ffff:192.0.2.1") == "192.0.2.1"
     for bad in ("", "0/tcp", "65536", "80/icmp", "-1", "eighty", "1٢", "80/tcp/udp"):
         with pytest.raises(errors.InvalidParameter, match="invalid port specification"):
             parse_port(bad)
     for bad in ("65536", "8010-8000", "1-2-3", "-", "a"):
         with pytest.raises(errors.InvalidParameter, match="invalid port specification"):
             parse_host_port(bad)
-    for bad in ("::1", "::", "localhost", "10.0.0.256"):
+    for bad in ("fe80::1%eth0", "[::1]", "localhost", "10.0.0.256"):
         with pytest.raises(errors.InvalidParameter, match="invalid HostIp"):
             parse_host_ip(bad)
 
 
-def test_what_a_container_wants_published() -> None:
-    def shown(exposed: list[str], bindings: dict[str, list[tuple[str, str]]], publish_all: bool) -> list[str]:
-        wishes = requested_ports(exposed, bindings, publish_all)
-        return [f"{w.host_ip}:{w.first}-{w.last}:{w.container_port}/{w.protocol}" for w in wishes]
+def published(
+    exposed: list[str], bindings: dict[str, list[tuple[str, str]]], publish_all: bool, **more: Any
+) -> list[str]:
+    wishes = requested_ports(exposed, bindings, publish_all, **more)
+    return [f"{'+'.join(w.host_ips)}|{w.first}-{w.last}|{w.container_port}/{w.protocol}" for w in wishes]
 
-    assert shown(["80/tcp"], {}, False) == []
-    assert shown(["80/tcp"], {}, True) == ["0.0.0.0:0-0:80/tcp"]
-    assert shown(["80/tcp"], {"80/tcp": [("", "8080")]}, True) == ["0.0.0.0:8080-8080:80/tcp"]
-    assert shown([], {"53/udp": []}, False) == ["0.0.0.0:0-0:53/udp"]
+
+def test_what_a_container_wants_published() -> None:
+    assert published(["80/tcp"], {}, False) == []
+    assert published(["80/tcp"], {}, True) == ["0.0.0.0|0-0|80/tcp"]
+    assert published(["80/tcp"], {"80/tcp": [("", "8080")]}, True) == ["0.0.0.0|8080-8080|80/tcp"]
+    assert published([], {"53/udp": []}, False) == ["0.0.0.0|0-0|53/udp"]
     bindings = {"80/tcp": [("127.0.0.1", ""), ("", "8000-8010"), ("", "8005")]}
-    assert shown([], bindings, False) == [
-        "0.0.0.0:8005-8005:80/tcp",
-        "0.0.0.0:8000-8010:80/tcp",
-        "127.0.0.1:0-0:80/tcp",
+    assert published([], bindings, False) == [
+        "0.0.0.0|8005-8005|80/tcp",
+        "0.0.0.0|8000-8010|80/tcp",
+        "127.0.0.1|0-0|80/tcp",
     ]
+
+
+def test_without_an_address_a_port_shows_on_all_families_that_the_container_has() -> None:
+    wish = {"80/tcp": [("", "80")]}
+    assert published([], wish, False, ipv6=True) == ["0.0.0.0+::|80-80|80/tcp"]
+    assert published([], wish, False, ipv4=False, ipv6=True) == ["::|80-80|80/tcp"]
+    bound = {"default_host_ip": "192.0.2.1", "ipv6": True}
+    assert published([], wish, False, **bound) == ["192.0.2.1|80-80|80/tcp"]
+    assert published([], wish, False, default_host_ip="0.0.0.0", ipv6=True) == ["0.0.0.0+::|80-80|80/tcp"]
+    assert published([], {"80/tcp": [("::1", "")]}, False, **bound) == ["::1|0-0|80/tcp"]
+    for address, families in (("::1", {"ipv6": False}), ("127.0.0.1", {"ipv4": False, "ipv6": True})):
+        with pytest.raises(errors.InvalidParameter, match="needs a network that has IPv"):
+            published([], {"80/tcp": [(address, "")]}, False, **families)
+
+
+def endpoint(network: str, priority: int = 0, gateway: str = "", ipv6_gateway: str = "") -> Endpoint:
+    return Endpoint(
+        network=network,
+        network_id=network,
+        driver="bridge",
+        endpoint_id=network,
+        netns="",
+        interface="eth0",
+        master="br0",
+        gateway=gateway,
+        ipv6_gateway=ipv6_gateway,
+        gw_priority=priority,
+    )
+
+
+def test_the_gateway_is_of_the_highest_priority_then_of_the_first_name_and_never_missing() -> None:
+    inner = endpoint("a-internal", priority=9)
+    first, second = (
+        endpoint("b", gateway="10.0.0.1"),
+        endpoint("c", gateway="10.1.0.1", ipv6_gateway="fd00::1"),
+    )
+    assert elect_gateways([second, inner, first]) == (first, second)
+    preferred = endpoint("z", priority=1, gateway="10.2.0.1")
+    assert elect_gateways([first, preferred, second]) == (preferred, second)
+    assert elect_gateways([inner]) == elect_gateways([]) == (None, None)
+
+
+def test_all_addresses_of_an_interface() -> None:
+    made = replace(endpoint("a"), address="10.0.0.9", prefix_length=24, link_local=("169.254.1.9", "fe80::9"))
+    assert [str(address) for address in made.interfaces] == ["10.0.0.9/24", "169.254.1.9/16", "fe80::9/64"]
+    assert endpoint("a").interfaces == []
+
+
+def test_who_may_configure_its_network() -> None:
+    assert not may_configure_network(HostConfig())
+    assert not may_configure_network(HostConfig(cap_add=("NET_RAW",)))
+    assert may_configure_network(HostConfig(privileged=True))
+    for added in ("NET_ADMIN", "cap_net_admin", "ALL"):
+        assert may_configure_network(HostConfig(cap_add=(added,)))
+    assert not may_configure_network(HostConfig(cap_add=("ALL",), cap_drop=("NET_ADMIN",)))
 
 
 def test_endpoint_settings_read_dockers_names() -> None:

@@ -24,6 +24,9 @@ COUNTERS = NetworkStats(
 ENDPOINT = Endpoint(
     network="bridge",
     network_id="n",
+    driver="bridge",
+    master="br0",
+    interface="eth0",
     endpoint_id="e",
     netns="/ns",
     host_interface="vethabc",
@@ -75,7 +78,7 @@ def put(store: Store, id: str, **fields: Any) -> Container:
         config=ContainerConfig(),
         host_config=fields.pop("host_config", HostConfig()),
         status=fields.pop("status", Status.RUNNING),
-        run=Run(id="r1", begun_ns=1, cgroup=f"/p/{id}", endpoint=ENDPOINT),
+        run=Run(id="r1", begun_ns=1, cgroup=f"/p/{id}", endpoints=(ENDPOINT,)),
     )
     return save(store, replace(container, **fields))
 

@@ -12,7 +12,8 @@ from proad.api.summaries import Summaries
 from proad.model.container import Container, Run, Status, StepTime
 from proad.model.hostconfig import ContainerConfig, Empty, HostConfig
 from proad.model.mounts import MountPoint
-from proad.model.network import Endpoint, PublishedPort
+from proad.model.network import Endpoint, EndpointSettings, IpamWish
+from proad.model.ports import PublishedPort
 
 SECOND = 1_000_000_000
 CREATED_NS = 1_700_000_000 * SECOND
@@ -22,7 +23,10 @@ ENDPOINT = Endpoint(
     network="bridge",
     network_id="b" * 64,
     endpoint_id="e" * 64,
+    driver="bridge",
+    master="proa0",
     netns="/run/proa/netns/x",
+    interface="eth0",
     host_interface="veth1",
     address="172.17.0.2",
     prefix_length=16,
@@ -54,7 +58,12 @@ def container(**changes: Any) -> Container:
 
 def running(**changes: Any) -> Container:
     run = Run(
-        id="r" * 32, begun_ns=CREATED_NS, pid=4711, endpoint=ENDPOINT, steps=(StepTime("netns", 0.5, 1.5),)
+        id="r" * 32,
+        begun_ns=CREATED_NS,
+        pid=4711,
+        netns="/run/proa/netns/x",
+        endpoints=(ENDPOINT,),
+        steps=(StepTime("netns", 0.5, 1.5),),
     )
     return container(
         **{
@@ -136,14 +145,14 @@ def test_ports_of_a_running_container() -> None:
 
 def test_a_stopped_container_has_no_ports_and_no_address() -> None:
     stopped = running(status=Status.EXITED)
-    settings = wire.network_settings(stopped, PLACE.network_ids)
+    settings = wire.network_settings(stopped, PLACE.network_ids, (1, 51))
     assert settings["Ports"] == {}
     assert settings["IPAddress"] == ""
     assert settings["Networks"]["bridge"]["NetworkID"] == "b" * 64
 
 
 def test_network_settings_of_a_running_container() -> None:
-    settings = wire.network_settings(running(), PLACE.network_ids)
+    settings = wire.network_settings(running(), PLACE.network_ids, (1, 51))
     assert settings["IPAddress"] == settings["Networks"]["bridge"]["IPAddress"] == "172.17.0.2"
     assert settings["Networks"]["bridge"]["EndpointID"] == "e" * 64
     assert settings["SandboxKey"] == "/run/proa/netns/x"
@@ -151,7 +160,96 @@ def test_network_settings_of_a_running_container() -> None:
 
 def test_a_container_in_anothers_network_has_none_of_its_own() -> None:
     joined = container(host_config=HostConfig(network_mode="container:" + "c" * 64))
-    assert wire.network_settings(joined, PLACE.network_ids)["Networks"] == {}
+    assert wire.network_settings(joined, PLACE.network_ids, (1, 51))["Networks"] == {}
+
+
+WEB = Endpoint(
+    network="web",
+    network_id="d" * 64,
+    endpoint_id="f" * 64,
+    driver="bridge",
+    master="br-d",
+    netns="/run/proa/netns/x",
+    interface="eth1",
+    address="10.5.0.9",
+    prefix_length=24,
+    ipv6_address="fd00::9",
+    ipv6_prefix_length=64,
+    ipv6_gateway="fd00::1",
+    mac_address="02:42:0a:05:00:09",
+    gw_priority=3,
+    ports=(PublishedPort(container_port=80, protocol="tcp", host_ip="::", host_port=8080),),
+)
+
+
+def on_two_networks(**changes: Any) -> Container:
+    """On the default bridge, and on one of one's own with addresses and names."""
+    made = running()
+    assert made.run is not None
+    asked = EndpointSettings(
+        aliases=["db"],
+        links=["cache:redis"],
+        driver_opts={"a": "b"},
+        gw_priority=3,
+        ipam_config=IpamWish(ipv4_address="10.5.0.9"),
+    )
+    return replace(
+        made,
+        run=replace(made.run, endpoints=(ENDPOINT, WEB)),
+        networks={"web": asked, "bridge": EndpointSettings()},
+        config=replace(made.config, hostname="inner"),
+        **changes,
+    )
+
+
+def test_a_container_on_several_networks_shows_each() -> None:
+    settings = wire.network_settings(on_two_networks(), PLACE.network_ids, (1, 51))
+    assert list(settings["Networks"]) == ["bridge", "web"]
+    assert settings["IPAddress"] == "172.17.0.2"
+    assert settings["Networks"]["web"] == {
+        "IPAMConfig": {"IPv4Address": "10.5.0.9"},
+        "Links": ["cache:redis"],
+        "Aliases": ["db"],
+        "MacAddress": "02:42:0a:05:00:09",
+        "DriverOpts": {"a": "b"},
+        "GwPriority": 3,
+        "NetworkID": "d" * 64,
+        "EndpointID": "f" * 64,
+        "Gateway": "",
+        "IPAddress": "10.5.0.9",
+        "IPPrefixLen": 24,
+        "IPv6Gateway": "fd00::1",
+        "GlobalIPv6Address": "fd00::9",
+        "GlobalIPv6PrefixLen": 64,
+        "DNSNames": ["web", "db", "a" * 12, "inner"],
+    }
+    assert settings["Networks"]["bridge"]["DNSNames"] == settings["Networks"]["bridge"]["Aliases"] == []
+    assert settings["Ports"]["80/tcp"] == [
+        {"HostIp": "0.0.0.0", "HostPort": "8080"},
+        {"HostIp": "::", "HostPort": "8080"},
+    ]
+
+
+def test_an_interface_that_leads_out_itself_has_no_gateway_to_show() -> None:
+    made = running()
+    assert made.run is not None
+    routed = replace(WEB, gateway="0.0.0.0", ipv6_gateway="::")
+    shown = wire.networks(replace(made, run=replace(made.run, endpoints=(routed,))), {}, (1, 51))
+    assert (shown["web"]["Gateway"], shown["web"]["IPv6Gateway"]) == ("", "")
+
+
+def test_old_clients_find_the_short_id_among_the_aliases() -> None:
+    shown = wire.networks(on_two_networks(), {}, (1, 44))
+    assert shown["web"]["Aliases"] == ["db", "a" * 12, "inner"]
+    assert shown["bridge"]["Aliases"] == []
+
+
+def test_what_was_asked_of_networks_stays_while_a_container_is_stopped() -> None:
+    stopped = on_two_networks(status=Status.EXITED)
+    shown = wire.networks(stopped, {"bridge": "b" * 64, "web": "9" * 64}, (1, 51))
+    assert (shown["web"]["NetworkID"], shown["web"]["EndpointID"]) == ("9" * 64, "")
+    assert (shown["web"]["IPAddress"], shown["web"]["MacAddress"]) == ("", "")
+    assert shown["web"]["Aliases"] == ["db"]
 
 
 def test_mounts_leave_out_what_came_as_tmpfs_option() -> None:
@@ -241,6 +339,17 @@ def test_list_is_never_stale() -> None:
     assert encode(summaries, running(), now_ns=CREATED_NS + 3700 * SECOND)[0]["Status"] == "Up About an hour"
     assert encode(summaries, before, image_name=lambda c: c.image_id)[0]["Image"] == before.image_id
     assert encode(summaries) == []
+
+
+def test_list_follows_networks_that_are_made_again() -> None:
+    summaries = Summaries()
+    stopped = container(status=Status.EXITED, networks={"web": EndpointSettings()})
+
+    def network_id(**ids: str) -> Any:
+        listed = encode(summaries, stopped, network_ids=ids)
+        return listed[0]["NetworkSettings"]["Networks"]["web"]["NetworkID"]
+
+    assert (network_id(web="1"), network_id(), network_id(web="2")) == ("1", "", "2")
 
 
 def test_list_forgets_containers_that_are_gone() -> None:

@@ -6,28 +6,26 @@ All functions raise ValueError for values that cannot be meant.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from proa.cli.parse import environment, limits, mounts, ports
+from proa.cli.parse import attachments, environment, limits, mounts, ports
 
 if TYPE_CHECKING:
     from proa.types import JSON
 
 Reader = Callable[[str], str]
-_MAC = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}")
-_PREDEFINED = ("default", "bridge", "host", "none", "container")
 
 
 class Wanted(NamedTuple):
-    """A container as asked for."""
+    """A container as asked for. `mac_address` is that of `networks` again, for daemons that want it apart."""
 
     name: str | None
     platform: str | None
     config: JSON
     host_config: JSON
     networks: JSON
+    mac_address: str | None
 
 
 def build(
@@ -35,11 +33,13 @@ def build(
 ) -> Wanted:
     """Put a request together. `read` gives the text of a file named by a flag."""
     host_config = {**_host(flags), **resources(flags), **_storage(flags), **_security(flags, read)}
-    networks = _network(flags, host_config)
+    mode, networks = attachments.parse_networks(flags)
+    if mode:
+        host_config["NetworkMode"] = mode
     if host_config.get("AutoRemove") and host_config.get("RestartPolicy", {}).get("Name", "no") != "no":
         raise ValueError("conflicting options: cannot specify both --restart and --rm")
     config = _config(flags, image, list(command), environ, read)
-    return Wanted(flags["name"], flags["platform"], config, host_config, networks)
+    return Wanted(flags["name"], flags["platform"], config, host_config, networks, flags["mac_address"])
 
 
 def _given(pairs: Mapping[str, Any]) -> JSON:
@@ -58,9 +58,6 @@ def _config(
     published = ports.parse_published(flags["publish"])
     exposed = [*published, *ports.parse_exposed(flags["expose"])]
     entrypoint = flags["entrypoint"]
-    mac = flags["mac_address"]
-    if mac and not _MAC.fullmatch(mac):
-        raise ValueError(f"{mac} is not a valid mac address")
     return {
         "Image": image,
         "AttachStdin": stdin,
@@ -84,7 +81,6 @@ def _config(
                 "Volumes": {path: {} for path in mounts.parse_volumes(flags["volume"])[1]},
                 "StopSignal": flags["stop_signal"],
                 "StopTimeout": flags["stop_timeout"],
-                "MacAddress": mac,
                 "Healthcheck": _healthcheck(flags),
             }
         ),
@@ -138,7 +134,7 @@ def _host(flags: Mapping[str, Any]) -> JSON:
             "Dns": list(flags["dns"]),
             "DnsSearch": list(flags["dns_search"]),
             "DnsOptions": list(flags["dns_option"]),
-            "ExtraHosts": [_extra_host(entry) for entry in flags["add_host"]],
+            "ExtraHosts": [attachments.parse_extra_host(entry) for entry in flags["add_host"]],
             "IpcMode": flags["ipc"],
             "PidMode": flags["pid"],
             "UTSMode": flags["uts"],
@@ -152,15 +148,6 @@ def _host(flags: Mapping[str, Any]) -> JSON:
             "GroupAdd": list(flags["group_add"]),
         }
     )
-
-
-def _extra_host(entry: str) -> str:
-    name, separator, address = entry.partition(":")
-    if not separator:
-        name, separator, address = entry.partition("=")
-    if not name or not address:
-        raise ValueError(f"bad format for add-host: {entry!r}")
-    return f"{name}:{address.removeprefix('[').removesuffix(']')}"
 
 
 def resources(flags: Mapping[str, Any]) -> JSON:
@@ -237,64 +224,3 @@ def _security(flags: Mapping[str, Any], read: Reader) -> JSON:
     if readonly is not None:
         security["ReadonlyPaths"] = readonly
     return security
-
-
-def _network(flags: Mapping[str, Any], host_config: JSON) -> JSON:
-    """Sets NetworkMode in `host_config`; returns the endpoint settings, where any are needed."""
-    endpoints: JSON = {}
-    for index, flag in enumerate(flags["network"]):
-        target, settings = _endpoint(flag)
-        if index == 0:
-            host_config["NetworkMode"] = target
-            settings.update(_first_endpoint(flags, target))
-        if target in endpoints:
-            raise ValueError(f'network "{target}" is specified multiple times')
-        endpoints[target] = settings
-    if not endpoints and (flags["ip"] or flags["ip6"] or flags["network_alias"] or flags["link_local_ip"]):
-        endpoints["default"] = _first_endpoint(flags, "default")
-    return endpoints if len(endpoints) > 1 or any(endpoints.values()) else {}
-
-
-def _first_endpoint(flags: Mapping[str, Any], target: str) -> JSON:
-    addresses = {
-        "IPv4Address": flags["ip"],
-        "IPv6Address": flags["ip6"],
-        "LinkLocalIPs": list(flags["link_local_ip"]),
-    }
-    own = target.partition(":")[0] not in _PREDEFINED
-    return _given(
-        {
-            "IPAMConfig": _given(addresses),
-            "Aliases": list(flags["network_alias"]),
-            "Links": list(flags["link"]) if own else None,
-        }
-    )
-
-
-def _endpoint(flag: str) -> tuple[str, JSON]:
-    """`--network NAME` or `--network name=NAME,alias=…,ip=…,ip6=…,mac-address=…,driver-opt=k=v`."""
-    if "=" not in flag:
-        return flag, {}
-    target = ""
-    settings: JSON = {}
-    for field in flag.split(","):
-        key, equals, value = field.partition("=")
-        if not equals or not value:
-            raise ValueError(f"invalid field {field}: give key=value")
-        if key == "name":
-            target = value
-        elif key == "alias":
-            settings.setdefault("Aliases", []).append(value)
-        elif key in ("ip", "ip6"):
-            settings.setdefault("IPAMConfig", {})["IPv4Address" if key == "ip" else "IPv6Address"] = value
-        elif key == "link-local-ip":
-            settings.setdefault("IPAMConfig", {}).setdefault("LinkLocalIPs", []).append(value)
-        elif key == "mac-address":
-            settings["MacAddress"] = value
-        elif key == "driver-opt":
-            settings.setdefault("DriverOpts", {}).update(environment.parse_pairs([value], "driver option"))
-        else:
-            raise ValueError(f"invalid field key {key}")
-    if not target:
-        raise ValueError(f"network name/id is not specified in {flag}")
-    return target, settings

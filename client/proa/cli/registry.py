@@ -82,6 +82,18 @@ GROUPS: dict[str, tuple[str, dict[str, Entry]]] = {
             "tag": COMMANDS["tag"],
         },
     ),
+    "network": (
+        "Manage networks",
+        {
+            "connect": Entry("networks", "connect", "Connect a container to a network"),
+            "create": Entry("networks", "create", "Create a network"),
+            "disconnect": Entry("networks", "disconnect", "Disconnect a container from a network"),
+            "inspect": Entry("inspect", "inspect_network", "Display detailed information on networks"),
+            "ls": Entry("networks", "ls", "List networks"),
+            "prune": Entry("prune", "prune_networks", "Remove all unused networks"),
+            "rm": Entry("networks", "rm", "Remove one or more networks"),
+        },
+    ),
     "system": (
         "Manage the daemon",
         {

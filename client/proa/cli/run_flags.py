@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from proa.cli.complete import any_container
-from proa.cli.parse import quantities
+from proa.cli.complete import any_container, network
+from proa.cli.parse import attachments, quantities
 
 
 def parsed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -169,17 +169,33 @@ def _storage_flags() -> list[click.Option]:
 
 def _network_flags() -> list[click.Option]:
     return [
-        many("--add-host", help="Add a custom host-to-IP mapping (host:ip)"),
-        many("--dns", help="Set custom DNS servers"),
-        many("--dns-option", help="Set DNS options"),
+        many("--add-host", help="Add a custom host-to-IP mapping (host:ip, or host:host-gateway)"),
+        many(
+            "--dns",
+            type=parsed(attachments.parse_dns_server),
+            metavar="ADDRESS",
+            help="Set custom DNS servers",
+        ),
+        many("--dns-option", "--dns-opt", help="Set DNS options"),
         many("--dns-search", help="Set custom DNS search domains"),
         many("--expose", help="Expose a port or a range of ports"),
         text("--ip", help="IPv4 address (e.g., 172.30.100.104)"),
         text("--ip6", help="IPv6 address (e.g., 2001:db8::33)"),
-        many("--link", help="Add link to another container", shell_complete=any_container),
+        many(
+            "--link",
+            type=parsed(attachments.parse_link),
+            metavar="CONTAINER[:ALIAS]",
+            help="Add link to another container",
+            shell_complete=any_container,
+        ),
         many("--link-local-ip", help="Container IPv4/IPv6 link-local addresses"),
         text("--mac-address", help="Container MAC address (e.g., 92:d0:c6:0a:29:33)"),
-        many("--network", "--net", help="Connect a container to a network"),
+        many(
+            "--network",
+            "--net",
+            help="Connect a container to a network (NAME, or name=NAME,alias=…,ip=…,…; may be repeated)",
+            shell_complete=network,
+        ),
         many("--network-alias", "--net-alias", help="Add network-scoped alias for the container"),
         many("-p", "--publish", help="Publish a container's port(s) to the host"),
         switch("-P", "--publish-all", help="Publish all exposed ports to random ports"),

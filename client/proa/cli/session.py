@@ -88,6 +88,8 @@ def describe(error: ProaError) -> str:
         hint = " (`proa ps -a` lists the containers there are)"
     elif isinstance(error, NotFound) and "No such image" in error.message:
         hint = " (`proa images` lists those there are; `proa load` and `proa import` add some)"
+    elif isinstance(error, NotFound) and error.message.startswith("network "):
+        hint = " (`proa network ls` lists the networks there are)"
     elif isinstance(error, NotFound) and "volume" in error.message.lower():
         hint = " (`proa volume ls` lists the volumes there are)"
     return f"Error response from daemon: {error.message}{hint}"

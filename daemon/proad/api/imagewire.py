@@ -98,8 +98,11 @@ def inspect(
         shown["OsVersion"] = image.os_version
     if version < (1, 44):
         shown["VirtualSize"] = image.size_bytes
+    # Gone from Docker's answers with version 1.45. docker-compose 1.29, which Debian has, speaks the newest
+    # version there is and still cannot make a container anew without it.
+    shown["ContainerConfig"] = {**_CONTAINER_FIELDS, **_CONFIG_ALWAYS}
     if version < (1, 45):
-        shown |= {"Container": "", "ContainerConfig": {**_CONTAINER_FIELDS, **_CONFIG_ALWAYS}}
+        shown["Container"] = ""
     if version >= (1, 48):
         shown["Descriptor"] = descriptor(image)
         if manifests is not None:

@@ -1,7 +1,7 @@
 """Sync, pure. The body of a container list, fast: what does not change by itself is encoded once per record.
 
 Records are replaced whole, never changed, so the encoded summary of one stays true for as long as the same
-record object and the same image name are shown; only the status text ("Up 5 minutes") is made anew for each
+record object, image name and networks are shown; only the status text ("Up 5 minutes") is made anew for each
 list.
 """
 
@@ -16,11 +16,15 @@ from proad.model.container import Container
 Sizes = Mapping[str, tuple[int, int]]
 
 
+_Entry = tuple[Container, str, tuple[str, ...], list[str], bytes]
+"""A record, and what else its summary was made of: its image's name, its links' names, its networks' ids."""
+
+
 class Summaries:
     """Encodes lists; holds one encoded summary per container and API version that was asked for."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, wire.ApiVersion], tuple[Container, str, tuple[str, ...], bytes]] = {}
+        self._kept: dict[tuple[str, wire.ApiVersion], _Entry] = {}
 
     def encode(
         self,
@@ -47,15 +51,16 @@ class Summaries:
                 image = shown_images[image_key] = image_name(container)
             links = link_names.get(container.id, ())
             key = (container.id, version)
+            ids = [network_ids.get(name, "") for name in container.networks]
             entry = kept.get(key)
-            if entry is None or entry[0] is not container or entry[1] != image or entry[2] != links:
+            if entry is None or entry[0] is not container or entry[1:4] != (image, links, ids):
                 summary = wire.summary(container, image, links, network_ids, version)
-                entry = kept[key] = (container, image, links, msgspec.json.encode(summary)[:-1])
+                entry = kept[key] = (container, image, links, ids, msgspec.json.encode(summary)[:-1])
             status = msgspec.json.encode(status_text(container, now_ns))
             size = b""
             if sizes is not None and container.id in sizes:
                 size = b',"SizeRw":%d,"SizeRootFs":%d' % sizes[container.id]
-            parts.append(entry[3] + b',"Status":' + status + size + b"}")
+            parts.append(entry[4] + b',"Status":' + status + size + b"}")
         return b"[" + b",".join(parts) + b"]\n"
 
     def forget_all_but(self, container_ids: Iterable[str]) -> None:

@@ -20,11 +20,6 @@ _NOT_BUILT: dict[str, tuple[tuple[str, str], ...]] = {
         ("GET", "/distribution/{name:.+}/json"),
     ),
     "exporting images": (("GET", "/images/get"), ("GET", "/images/{name:.+}/get")),
-    "networks of one's own": (
-        ("POST", "/networks/create"),
-        ("POST", "/networks/{id}/connect"),
-        ("POST", "/networks/{id}/disconnect"),
-    ),
     "plugins": (
         ("GET", "/plugins/privileges"),
         ("POST", "/plugins/pull"),

@@ -17,7 +17,8 @@ from proad.model.container import Container
 from proad.model.durations import format_rfc3339_ns
 from proad.model.logoptions import JSON_FILE, log_driver
 from proad.model.mounts import MountPoint
-from proad.model.network import Endpoint
+from proad.model.names import dns_names
+from proad.model.network import ON_LINK, PREDEFINED, Endpoint, EndpointSettings
 
 Json = dict[str, Any]
 ApiVersion = tuple[int, int]
@@ -53,47 +54,62 @@ def network_mode(container: Container) -> str:
     return "bridge" if mode in ("", "default") else mode
 
 
-def live_endpoint(container: Container) -> Endpoint | None:
-    """The attachment of the run that is alive, if it is on a network of its own."""
-    return container.run.endpoint if container.run and container.status.has_process else None
+def live_endpoints(container: Container) -> dict[str, Endpoint]:
+    """The attachments of the run that is alive, by their networks' names."""
+    if container.run is None or not container.status.has_process:
+        return {}
+    return {endpoint.network: endpoint for endpoint in container.run.endpoints}
 
 
-def networks(container: Container, network_ids: Mapping[str, str]) -> dict[str, Json]:
-    """``NetworkSettings.Networks``: one entry by name; addresses only while the container runs."""
+def networks(container: Container, network_ids: Mapping[str, str], version: ApiVersion) -> dict[str, Json]:
+    """``NetworkSettings.Networks``: an entry for each by name; addresses only while the container runs."""
     mode = network_mode(container)
     if mode.startswith("container:"):
         return {}
-    endpoint = live_endpoint(container)
-    asked = container.networks.get(mode) or container.networks.get("default")
+    live = live_endpoints(container)
+    names = sorted({*container.networks, *live}) or [mode]
     return {
-        mode: {
-            "IPAMConfig": None,
-            "Links": (asked.links if asked else None) or [],
-            "Aliases": (asked.aliases if asked else None) or [],
-            "MacAddress": endpoint.mac_address if endpoint else asked.mac_address if asked else "",
-            "DriverOpts": None,
-            "GwPriority": 0,
-            "NetworkID": endpoint.network_id if endpoint else network_ids.get(mode, ""),
-            "EndpointID": endpoint.endpoint_id if endpoint else "",
-            "Gateway": endpoint.gateway if endpoint else "",
-            "IPAddress": endpoint.address if endpoint else "",
-            "IPPrefixLen": endpoint.prefix_length if endpoint else 0,
-            "IPv6Gateway": "",
-            "GlobalIPv6Address": "",
-            "GlobalIPv6PrefixLen": 0,
-            "DNSNames": [],
-        }
+        name: _attachment(container, name, live.get(name), network_ids.get(name, ""), version)
+        for name in names
+    }
+
+
+def _attachment(
+    container: Container, name: str, endpoint: Endpoint | None, network_id: str, version: ApiVersion
+) -> Json:
+    """One network that a container is on, with the addresses of ``endpoint`` if it is there now."""
+    asked = container.networks.get(name, EndpointSettings())
+    found = dns_names(container, asked) if name not in PREDEFINED else []
+    aliases = list(asked.aliases or ())
+    if found and version < (1, 45):
+        # The names that it has without asking were told as aliases, and clients look for them there.
+        aliases = list(dict.fromkeys([*aliases, container.short_id, container.config.hostname]))
+    return {
+        "IPAMConfig": msgspec.to_builtins(asked.ipam_config),
+        "Links": asked.links or [],
+        "Aliases": aliases,
+        "MacAddress": endpoint.mac_address if endpoint else asked.mac_address,
+        "DriverOpts": asked.driver_opts,
+        "GwPriority": asked.gw_priority,
+        "NetworkID": endpoint.network_id if endpoint else network_id,
+        "EndpointID": endpoint.endpoint_id if endpoint else "",
+        "Gateway": endpoint.gateway if endpoint and endpoint.gateway not in ON_LINK else "",
+        "IPAddress": endpoint.address if endpoint else "",
+        "IPPrefixLen": endpoint.prefix_length if endpoint else 0,
+        "IPv6Gateway": endpoint.ipv6_gateway if endpoint and endpoint.ipv6_gateway not in ON_LINK else "",
+        "GlobalIPv6Address": endpoint.ipv6_address if endpoint else "",
+        "GlobalIPv6PrefixLen": endpoint.ipv6_prefix_length if endpoint else 0,
+        "DNSNames": found,
     }
 
 
 def port_map(container: Container) -> dict[str, list[Json] | None]:
     """Container port to where it shows on the host; None where it is exposed only. Empty while it does not
     run."""
-    if not container.status.has_process:
+    if not container.status.has_process or container.run is None:
         return {}
     ports: dict[str, list[Json] | None] = dict.fromkeys(sorted(container.config.exposed_ports))
-    endpoint = live_endpoint(container)
-    for published in endpoint.ports if endpoint else ():
+    for published in container.run.ports:
         key = f"{published.container_port}/{published.protocol}"
         bindings = ports.get(key)
         if bindings is None:
@@ -115,15 +131,15 @@ def port_list(container: Container) -> list[Json]:
     return sorted(listed, key=lambda port: (port["PrivatePort"], port["Type"], port.get("PublicPort", 0)))
 
 
-def network_settings(container: Container, network_ids: Mapping[str, str]) -> Json:
+def network_settings(container: Container, network_ids: Mapping[str, str], version: ApiVersion) -> Json:
     """``NetworkSettings`` of inspect; the old fields beside ``Networks`` tell of the default bridge."""
-    attached = networks(container, network_ids)
+    attached = networks(container, network_ids, version)
     bridge = attached.get("bridge", {})
-    endpoint = live_endpoint(container)
+    live = live_endpoints(container)
     return {
         "Bridge": "",
-        "SandboxID": container.run.id if endpoint and container.run else "",
-        "SandboxKey": endpoint.netns if endpoint else "",
+        "SandboxID": container.run.id if live and container.run else "",
+        "SandboxKey": container.run.netns if live and container.run else "",
         "Ports": port_map(container),
         "HairpinMode": False,
         "LinkLocalIPv6Address": "",
@@ -132,11 +148,11 @@ def network_settings(container: Container, network_ids: Mapping[str, str]) -> Js
         "SecondaryIPv6Addresses": None,
         "EndpointID": bridge.get("EndpointID", ""),
         "Gateway": bridge.get("Gateway", ""),
-        "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0,
+        "GlobalIPv6Address": bridge.get("GlobalIPv6Address", ""),
+        "GlobalIPv6PrefixLen": bridge.get("GlobalIPv6PrefixLen", 0),
         "IPAddress": bridge.get("IPAddress", ""),
         "IPPrefixLen": bridge.get("IPPrefixLen", 0),
-        "IPv6Gateway": "",
+        "IPv6Gateway": bridge.get("IPv6Gateway", ""),
         "MacAddress": bridge.get("MacAddress", ""),
         "Networks": attached,
     }
@@ -197,7 +213,7 @@ def summary(
         "Labels": container.config.labels,
         "State": shown_status(container),
         "HostConfig": host_config,
-        "NetworkSettings": {"Networks": networks(container, network_ids)},
+        "NetworkSettings": {"Networks": networks(container, network_ids, version)},
         "Mounts": mounts(container),
     }
 
@@ -239,7 +255,7 @@ def inspect(
         "GraphDriver": {"Name": STORAGE_DRIVER, "Data": _graph_driver_data(container, directory, place)},
         "Mounts": mounts(container),
         "Config": config(container),
-        "NetworkSettings": network_settings(container, place.network_ids),
+        "NetworkSettings": network_settings(container, place.network_ids, version),
         "ProaTimeline": timeline(container),
     }
     if sizes is not None:

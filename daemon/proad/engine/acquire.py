@@ -13,12 +13,15 @@ import trio
 from msgspec.structs import replace
 
 from proad.config import Config
+from proad.engine.endpoints import Endpoints
 from proad.engine.etc import write_etc_files
 from proad.engine.joining import Joined, find_joined, live_run
 from proad.engine.links import find_linked, linked_environment
 from proad.engine.mounting import Mounting
-from proad.engine.networks import BRIDGE_NAMES, Networks
-from proad.engine.resources import RunPaths, RunResources
+from proad.engine.naming import Naming
+from proad.engine.networks import Networks
+from proad.engine.resources import RunResources
+from proad.engine.runpaths import RunPaths
 from proad.engine.undo import StepTimer, UndoStack
 from proad.host import filters, journal, mounts
 from proad.host.apparmor import AppArmor
@@ -38,7 +41,7 @@ from proad.model.links import LinkedContainer
 from proad.model.logoptions import JOURNALD, log_driver, writes_file
 from proad.model.logtag import log_tag
 from proad.model.mounts import SpecMount
-from proad.model.network import Endpoint
+from proad.model.network import DEFAULT_BRIDGE, ON_LINK, own_addresses
 from proad.model.ownpaths import DOCKERENV
 from proad.model.spec import DEFAULT_SHM_BYTES, SpecInputs, build_spec, wants_init
 from proad.model.storage import parse_storage_opt
@@ -46,7 +49,6 @@ from proad.model.user import ProcessUser, resolve_user
 from proad.store.db import Store
 
 NO_LOGGER = "failed to create task for container: failed to initialize logging driver"
-NO_PORTS = ReservedPorts("", (), ())
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,8 @@ class Connection:
     """How far the network of a start has come, beside the rest: begun (it can be joined), then done."""
 
     def __init__(self) -> None:
-        self.endpoint: Endpoint | None = None
         self.begun = trio.Event()
         self.done = trio.Event()
-
-    def begin(self, endpoint: Endpoint) -> None:
-        self.endpoint = endpoint
-        self.begun.set()
 
     def finish(self) -> None:
         self.begun.set()
@@ -88,6 +85,8 @@ class Acquirer:
         overlay: Overlay,
         mounting: Mounting,
         networks: Networks,
+        endpoints: Endpoints,
+        naming: Naming,
         resources: RunResources,
         seccomp: SeccompProfiles,
         apparmor: AppArmor,
@@ -100,6 +99,8 @@ class Acquirer:
         self._overlay = overlay
         self._mounting = mounting
         self._networks = networks
+        self._endpoints = endpoints
+        self._naming = naming
         self._resources = resources
         self._seccomp = seccomp
         self._apparmor = apparmor
@@ -127,9 +128,8 @@ class Acquirer:
         Raises:
             errors.ProaError: whatever a step cannot do, in Docker's words.
         """
-        self._check_network(container)
         joined = find_joined(self._store, container)
-        linked = find_linked(self._store, container) if self._networks.connects(container) else []
+        linked = find_linked(self._store, container) if self._is_on_default_bridge(container) else []
         runtime = self._runtime_of(container.host_config)
         security_opt, privileged = container.host_config.security_opt, container.host_config.privileged
         run = replace(
@@ -145,18 +145,20 @@ class Acquirer:
         paths.bundle.mkdir(mode=0o700)
         paths.state.mkdir(mode=0o710, exist_ok=True)
         connection = Connection()
-        with timer.step("monitor"), self._reserve_ports(container) as reserved:
+        with timer.step("addresses"):
+            plan = self._endpoints.plan(container, run)
+            run = plan.run
+            undo.push("network", self._endpoints.detach, run, residue=("network", run.id))
+        with timer.step("monitor"), plan.reserved as reserved:
             monitor = self._conmon.launch(self._monitor_request(container, run, runtime, paths, reserved))
             undo.push("monitor", self._conmon.withdraw, monitor, residue=("monitor", container.id))
-        beside.start_soon(self._connect, container, run, reserved, connection, undo, timer)
+        beside.start_soon(self._connect, container, run, connection, timer)
         await trio.lowlevel.checkpoint()  # the network's work is under way in its own thread from here
         await self._prepare_files(container, run, runtime, facts, joined, linked, undo, timer)
-        await connection.begun.wait()
-        run = replace(run, endpoint=connection.endpoint)
         if joined.network is None:
             with timer.step("hosts"):
-                gateway = self._networks.host_gateway
-                write_etc_files(self._config, container, run.endpoint, linked, paths, gateway)
+                self._write_etc_files(container, run, linked, paths)
+        await connection.begun.wait()
         if _sets_interfaces(container.host_config):
             await connection.done.wait()
         return Acquisition(run, runtime, monitor)
@@ -173,14 +175,8 @@ class Acquirer:
 
     # --- network ----------------------------------------------------------------------------------------
 
-    def _check_network(self, container: Container) -> None:
-        """Every network that is named must exist; looked at as late as Docker does: it may come and go.
-
-        A daemon without the default bridge gives the containers that are meant for it a loopback only.
-        """
-        for name in (container.host_config.network_mode, *container.networks):
-            if name not in BRIDGE_NAMES and not name.startswith("container:"):
-                self._networks.find(name)
+    def _is_on_default_bridge(self, container: Container) -> bool:
+        return DEFAULT_BRIDGE in self._networks.wanted_by(container)
 
     def _own_netns(self, container: Container, run: Run) -> str:
         """Where the run's own network namespace will be; empty where it shares one."""
@@ -189,34 +185,30 @@ class Acquirer:
             return ""
         return str(self._config.exec_root / "netns" / run.id)
 
-    def _reserve_ports(self, container: Container) -> ReservedPorts:
-        """The host's ports that it publishes, held by sockets until the monitor has copies of them."""
-        return self._networks.reserve_ports(container) if self._networks.connects(container) else NO_PORTS
-
     async def _connect(
-        self,
-        container: Container,
-        run: Run,
-        reserved: ReservedPorts,
-        connection: Connection,
-        undo: UndoStack,
-        timer: StepTimer,
+        self, container: Container, run: Run, connection: Connection, timer: StepTimer
     ) -> None:
-        """Namespace, address and ports, where the container has a network of its own."""
-        if not run.netns:
-            connection.finish()
-            return
-        path = Path(run.netns)
-        with timer.step("network"):
-            if self._networks.connects(container):
-                endpoint = await self._networks.attach(
-                    run.id, container, netns_path=path, reserved=reserved, begun=connection.begin
-                )
-                undo.push("network", self._networks.detach, endpoint, residue=("network", run.id))
-            else:
-                undo.push("netns", self._networks.remove_netns, path, residue=("netns", run.netns))
-                await self._networks.loopback_only(path)
-            connection.finish()
+        """Namespace, interfaces, ports and names, where the container has a network of its own."""
+        if run.netns:
+            with timer.step("network"):
+                await self._endpoints.attach(container, run, connection.begun.set)
+        connection.finish()
+
+    def _write_etc_files(
+        self, container: Container, run: Run, linked: list[LinkedContainer], paths: RunPaths
+    ) -> None:
+        gateway = next(
+            (endpoint.gateway for endpoint in run.endpoints if endpoint.gateway not in ("", *ON_LINK)), ""
+        )
+        write_etc_files(
+            self._config,
+            container,
+            own_addresses(run.endpoints),
+            linked,
+            paths,
+            self._networks.host_gateway or gateway,
+            resolver=self._naming.resolves(run),
+        )
 
     # --- files ------------------------------------------------------------------------------------------
 

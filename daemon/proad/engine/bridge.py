@@ -2,22 +2,19 @@
 
 from collections.abc import Iterable
 from ipaddress import IPv4Interface, IPv4Network
-from pathlib import Path
 
 import structlog
 
 from proad.config import Config
-from proad.host import netlink
+from proad.host import netlink, sysctls
 from proad.model import errors
-from proad.model.network import choose_subnet, mac_of
-
-IPV4 = Path("/proc/sys/net/ipv4")
-IPV6 = Path("/proc/sys/net/ipv6")
+from proad.model.ipam import choose_subnet
+from proad.model.network import mac_of
 
 log = structlog.get_logger(__name__)
 
 
-class Bridge:
+class DefaultBridge:
     """The bridge that the configuration names; ``gateway`` is its address once it is open.
 
     Where the configuration wants none, it is the one that an earlier daemon here may have made.
@@ -27,6 +24,7 @@ class Bridge:
         self._config = config
         self._name = config.bridge if config.has_bridge else config.own_bridge
         self._gateway: IPv4Interface | None = None
+        self._reserved: set[IPv4Network] = set()
 
     @property
     def name(self) -> str:
@@ -41,21 +39,23 @@ class Bridge:
     def subnet(self) -> IPv4Network:
         return self.gateway.network
 
-    def open(self, former: Iterable[IPv4Interface]) -> None:
+    def open(self, former: Iterable[IPv4Interface], reserved: Iterable[str] = ()) -> None:
         """Make the bridge be there, up, with its address; one that is there keeps its ports.
 
         The address is ``--bip``, else the bridge's present one, else one of ``former`` (those that running
-        containers have in their routes) or the first of the pools that overlaps none of the host's routes.
+        containers have in their routes) or the first of the pools that overlaps none of the host's routes and
+        none of the subnets ``reserved`` for other networks.
 
         Raises:
             errors.ProaError: something else has the name, the address cannot be a bridge's, no pool is
             free, or the
                 kernel refused.
         """
+        self._reserved = {IPv4Network(subnet) for subnet in reserved if ":" not in subnet}
         link = netlink.find_link(self._name)
         if link is None:
             gateway = self._asked() or self._free(former)
-            netlink.create_bridge(self._name, gateway, mac_of(gateway.ip), self._config.mtu)
+            netlink.create_bridge(self._name, [gateway], mac_of(gateway.ip), self._config.mtu)
             log.info("bridge created", bridge=self._name, address=str(gateway))
         elif link.kind != "bridge":
             raise errors.Unavailable(
@@ -64,7 +64,7 @@ class Bridge:
         else:
             gateway = self._adopt(link, former)
         self._gateway = gateway
-        self._set_up_host()
+        set_up_host_for(self._name)
 
     def remove(self) -> None:
         """Delete it, as a daemon does that shall have none; one that is not there is no error.
@@ -78,18 +78,19 @@ class Bridge:
             log.info("bridge removed", bridge=self._name)
 
     def _adopt(self, link: netlink.Link, former: Iterable[IPv4Interface]) -> IPv4Interface:
-        present = link.addresses[0] if link.addresses else None
+        addresses = [address for address in link.addresses if isinstance(address, IPv4Interface)]
+        present = addresses[0] if addresses else None
         asked = self._asked()
-        if asked is not None and present is not None and asked not in link.addresses and self._has_ports():
+        if asked is not None and present is not None and asked not in addresses and self._has_ports():
             log.warning(
                 "bridge keeps its address while it has containers", address=str(present), asked=str(asked)
             )
             asked = present
         gateway = asked or present or self._free(former)
-        if gateway in link.addresses:
+        if gateway in addresses:
             netlink.configure_bridge(self._name)
         else:
-            netlink.configure_bridge(self._name, add=gateway, drop=link.addresses)
+            netlink.configure_bridge(self._name, add=[gateway], drop=addresses)
         return gateway
 
     def _asked(self) -> IPv4Interface | None:
@@ -104,7 +105,8 @@ class Bridge:
         return gateway
 
     def _free(self, former: Iterable[IPv4Interface]) -> IPv4Interface:
-        taken = netlink.taken_networks()
+        routed = {network for network in netlink.taken_networks() if isinstance(network, IPv4Network)}
+        taken = routed | self._reserved
         for gateway in former:
             if not any(gateway.network.overlaps(network) for network in taken):
                 return gateway
@@ -113,27 +115,13 @@ class Bridge:
     def _has_ports(self) -> bool:
         return bool(netlink.ports_of(self._name))
 
-    def _set_up_host(self) -> None:
-        if _set(IPV4 / "ip_forward", "1"):
-            log.warning("ip_forward switched on: this host forwards packets between its networks from now on")
-        # Without it the kernel drops what 127.0.0.1 sends to a container by a published port.
-        _set(IPV4 / "conf" / self._name / "route_localnet", "1")
-        # A container could announce itself to the host as a router (CVE-2020-13401).
-        _set(IPV6 / "conf" / self._name / "accept_ra", "0")
 
-
-def _set(setting: Path, value: str) -> bool:
-    """Write a kernel setting that has another value; returns whether it had. One the kernel lacks needs none.
+def set_up_host_for(bridge: str, *, ipv6: bool = False) -> None:
+    """Switch on what the host needs to serve a bridge: forwarding, as Docker does, and says.
 
     Raises:
-        errors.Unavailable: it may not be written here.
+        errors.Unavailable: a setting may not be written here.
     """
-    try:
-        if setting.read_text().strip() == value:
-            return False
-        setting.write_text(value)
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise errors.Unavailable(f"cannot set {setting} to {value}: {error.strerror}") from error
-    return True
+    for setting in sysctls.switch_on_forwarding(ipv6=ipv6):
+        log.warning("switched on: this host forwards packets between its networks now", setting=setting)
+    sysctls.set_up_bridge(bridge)

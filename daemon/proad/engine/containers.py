@@ -16,6 +16,7 @@ from proad.engine.limits import Limits
 from proad.engine.listing import ListQuery, list_containers
 from proad.engine.locks import Locks
 from proad.engine.lookup import event_attributes, find_container, named
+from proad.engine.naming import Naming
 from proad.engine.waiting import Waiter, Waiters, WaitResult
 from proad.host.cgroup import Cgroups
 from proad.host.hostfacts import HostFactsReader
@@ -51,6 +52,7 @@ class Containers:
         cgroups: Cgroups,
         facts: HostFactsReader,
         limits: Limits,
+        naming: Naming,
     ) -> None:
         self._store = store
         self._locks = locks
@@ -60,6 +62,7 @@ class Containers:
         self._cgroups = cgroups
         self._facts = facts
         self._limits = limits
+        self._naming = naming
 
     def find(self, ref: str) -> Container:
         """See :func:`proad.engine.lookup.find_container`."""
@@ -182,6 +185,7 @@ class Containers:
                     container.id,
                     event_attributes(renamed, oldName=f"/{container.name}"),
                 )
+            self._naming.renamed(renamed)
 
     async def update(self, ref: str, request: UpdateRequest) -> Texts:
         """Change limits and restart policy, of a running one at once; returns warnings. Event ``update``.

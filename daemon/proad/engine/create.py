@@ -17,7 +17,7 @@ from proad.engine.images import Images
 from proad.engine.links import make_links
 from proad.engine.lookup import event_attributes, find_container, images_of, named
 from proad.engine.mounting import Mounting
-from proad.engine.networks import Networks
+from proad.engine.networks import BRIDGE_NAMES, Networks
 from proad.engine.volumes import RESIDUE as VOLUME_RESIDUE
 from proad.host.cgroup import Cgroups
 from proad.host.hostfacts import HostFactsReader
@@ -25,12 +25,13 @@ from proad.model import errors
 from proad.model.container import Container
 from proad.model.createrequest import CreateRequest
 from proad.model.defaults import with_default_log
+from proad.model.endpointcheck import check_attachments, check_mode
 from proad.model.hostcheck import check_against_host, privilege_warnings
 from proad.model.hostconfig import ContainerConfig, HostConfig, LogConfig
 from proad.model.image import merge_config
 from proad.model.logoptions import check_log_options
 from proad.model.names import check_name, generate_name
-from proad.model.network import EndpointSettings
+from proad.model.network import DEFAULT_BRIDGE, EndpointSettings
 from proad.model.requestcheck import check_request
 from proad.store.db import Store
 
@@ -137,6 +138,10 @@ class Creator:
             if (name := name_of(ref)) in networks:
                 raise errors.InvalidParameter(f"EndpointsConfig: network {name} is given more than once")
             networks[name] = wish
+        if not networks and self._networks.is_attached_by(mode):
+            networks[DEFAULT_BRIDGE if mode in BRIDGE_NAMES else mode] = EndpointSettings()
+        check_mode(mode, networks)
+        check_attachments(networks, self._networks.named)
         if mode == request.host_config.network_mode and networks.keys() == request.networks.keys():
             return request
         request = replace(

@@ -1,38 +1,56 @@
 """Trio-flavoured. Writes a run's ``/etc/hosts``, ``/etc/resolv.conf`` and ``/etc/hostname`` beside its
-container.
+container, and keeps the first two in step with its networks.
 """
 
 import os
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
+import structlog
+
 from proad.config import Config
-from proad.engine.resources import RunPaths
+from proad.engine.runpaths import RunPaths
 from proad.model.container import Container
 from proad.model.etcfiles import (
+    FALLBACK_NAMESERVERS,
     extra_hosts,
     host_hosts_text,
     hostname_text,
     hosts_text,
+    nameservers,
     resolv_text,
     uses_resolved_stub,
+    with_own_addresses,
+    with_resolver,
+    without_resolver,
 )
 from proad.model.links import LinkedContainer
-from proad.model.network import Endpoint
+from proad.model.network import Endpoint, own_addresses
 
 HOSTS = Path("/etc/hosts")
 RESOLV_CONF = Path("/etc/resolv.conf")
 RESOLVED_RESOLV_CONF = Path("/run/systemd/resolve/resolv.conf")
 
+MAX_BYTES = 1 << 20
+"""Containers write into these files as much as they like; a bigger one is left alone."""
+
+log = structlog.get_logger(__name__)
+
 
 def write_etc_files(
     config: Config,
     container: Container,
-    endpoint: Endpoint | None,
+    addresses: Sequence[str],
     linked: list[LinkedContainer],
     paths: RunPaths,
     host_gateway: str,
+    *,
+    resolver: bool,
 ) -> None:
-    """Write the three files; ``endpoint`` is None where the container has no interface of its own.
+    """Write the three files.
+
+    ``addresses`` are the container's own; ``resolver`` says that the daemon's resolver answers inside it.
 
     Raises:
         errors.InvalidParameter: an extra host is malformed.
@@ -45,7 +63,7 @@ def write_etc_files(
         hosts = host_hosts_text(_read(HOSTS), extra)
     else:
         hosts = hosts_text(
-            address=endpoint.address if endpoint else "",
+            addresses=addresses,
             hostname=container.config.hostname,
             domainname=container.config.domainname,
             extra=extra,
@@ -60,7 +78,42 @@ def write_etc_files(
     )
     _write(paths.hostname, hostname_text(container.config.hostname))
     _write(paths.hosts, hosts)
-    _write(paths.resolv_conf, resolv_conf)
+    _write(paths.resolv_conf, with_resolver(resolv_conf) if resolver else resolv_conf)
+
+
+def rewrite_for_networks(
+    container: Container, endpoints: Iterable[Endpoint], paths: RunPaths, *, resolver: bool
+) -> None:
+    """Have a running container's files say what networks it is on by now; a failure is only logged.
+
+    What the container, or somebody for it, has written into them stays.
+    """
+    hosts = partial(
+        with_own_addresses,
+        addresses=own_addresses(endpoints),
+        hostname=container.config.hostname,
+        domainname=container.config.domainname,
+        extra=container.host_config.extra_hosts,
+    )
+    _edit(container, paths.hosts, hosts)
+    _edit(container, paths.resolv_conf, with_resolver if resolver else without_resolver)
+
+
+def host_nameservers() -> list[str]:
+    """Return the servers that this host asks, such as answer on its loopback among them."""
+    return nameservers(_read(RESOLV_CONF)) or list(FALLBACK_NAMESERVERS)
+
+
+def _edit(container: Container, path: Path, edit: Callable[[str], str]) -> None:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            log.warning("file too big to be changed", container=container.id, path=str(path))
+            return
+        text = _read(path)
+        if (edited := edit(text)) != text:
+            _write(path, edited)
+    except OSError as error:
+        log.warning("file not changed", container=container.id, path=str(path), error=str(error))
 
 
 def _host_resolv_conf() -> str:

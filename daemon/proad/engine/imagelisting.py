@@ -1,6 +1,5 @@
 """Trio-flavoured. Which images a list or a prune means: Docker's filters as predicates. Never waits."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -8,7 +7,7 @@ from dataclasses import dataclass, field
 from proad.engine.lookup import images_of
 from proad.model import errors
 from proad.model.durations import parse_timestamp_ns
-from proad.model.filters import Filters, match_labels, parse_boolean
+from proad.model.filters import Filters, match_labels, parse_boolean, parse_time_ns
 from proad.model.image import Image
 from proad.model.reference import Reference, parse_reference
 from proad.store.db import Store
@@ -134,10 +133,8 @@ def _predicate(filters: Filters, resolve: Callable[[str], Image]) -> Predicate:
     before = [created_ns(resolve(ref)) for ref in filters.get("before", [])]
     since = [created_ns(resolve(ref)) for ref in filters.get("since", [])]
     labels = filters.get("label", [])
-    until = filters.get("until", [])
-    if len(until) > 1:
-        raise errors.InvalidParameter("more than one until filter specified")
-    before += [parse_timestamp_ns(text, now_ns=time.time_ns()) for text in until]
+    if (until_ns := parse_time_ns(filters, "until")) is not None:
+        before.append(until_ns)
     earliest, latest = max(since, default=None), min(before, default=None)
 
     def matches(image: Image) -> bool:

@@ -38,6 +38,18 @@ def find_joined(store: Store, container: Container) -> Joined:
     )
 
 
+def joiners_of(store: Store, owner: Container) -> list[Container]:
+    """The running containers that share the network of another: with its end they have none any more."""
+    found = []
+    for container in store.containers.values():
+        mode = container.host_config.network_mode
+        if mode.startswith(PREFIX) and container.status.has_process:
+            ref = mode.removeprefix(PREFIX)
+            if ref == owner.name or owner.id.startswith(ref):
+                found.append(container)
+    return found
+
+
 def live_run(container: Container) -> Run:
     """The run of a container that has a process; :func:`find_joined` gives no others."""
     assert container.run is not None

@@ -82,7 +82,7 @@ def _linked(store: Store, holder: Container, link: Link) -> LinkedContainer:
         raise errors.InvalidParameter(
             f"Cannot link to a non running container: /{name} AS /{holder.name}/{link.alias}"
         )
-    if target.run.endpoint is None:
+    if target.run.default_endpoint is None:
         raise errors.InvalidParameter(
             f"Cannot link to /{target.name}, as it does not belong to the default network"
         )
@@ -91,7 +91,7 @@ def _linked(store: Store, holder: Container, link: Link) -> LinkedContainer:
         alias=link.alias,
         name=target.name,
         hostname=target.config.hostname,
-        address=target.run.endpoint.address,
+        address=target.run.default_endpoint.address,
         ports=tuple(sorted(ports)),
         env=target.config.env,
     )
@@ -120,7 +120,7 @@ def _holders(store: Store, target_id: str) -> Iterator[tuple[Container, Link]]:
 
 def _edit_hosts(holder: Container, hosts_of: HostsOf, edit: Callable[[str, str], str]) -> None:
     """Change a running container's hosts file in place, for it is mounted; a failure is only logged."""
-    if holder.run is None or holder.run.endpoint is None or not holder.status.has_process:
+    if holder.run is None or holder.run.default_endpoint is None or not holder.status.has_process:
         return
     path = hosts_of(holder.id)
     try:
@@ -128,7 +128,7 @@ def _edit_hosts(holder: Container, hosts_of: HostsOf, edit: Callable[[str, str],
             log.warning("hosts file too big to be changed", container=holder.id, path=str(path))
             return
         text = path.read_text(errors="surrogateescape")
-        if (edited := edit(text, holder.run.endpoint.address)) != text:
+        if (edited := edit(text, holder.run.default_endpoint.address)) != text:
             path.write_text(edited, errors="surrogateescape")
     except OSError as error:
         log.warning("hosts file not changed", container=holder.id, error=str(error))

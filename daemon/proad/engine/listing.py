@@ -1,14 +1,13 @@
 """Trio-flavoured. Which containers a list or a prune means: Docker's filters as predicates. Never waits."""
 
 import re
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from proad.engine.lookup import find_container
 from proad.model import errors
 from proad.model.container import Container, Status
-from proad.model.durations import parse_timestamp_ns
+from proad.model.filters import parse_time_ns
 from proad.model.health import HealthStatus
 from proad.store.db import Store
 
@@ -69,10 +68,8 @@ def prune_predicate(filters: Filters) -> Predicate:
 def _prune_filter(name: str, values: Sequence[str]) -> Predicate:
     match name:
         case "until":
-            if len(values) != 1:
-                raise errors.InvalidParameter("more than one until filter specified")
-            limit_ns = parse_timestamp_ns(values[0], now_ns=time.time_ns())
-            return lambda c: c.created_ns < limit_ns
+            limit_ns = parse_time_ns({name: values}, name)
+            return lambda c: limit_ns is None or c.created_ns < limit_ns
         case "label":
             return lambda c: _has_labels(c, values)
         case "label!":
@@ -158,8 +155,8 @@ def _has_labels(container: Container, wanted: Sequence[str]) -> bool:
 
 
 def _on_network(container: Container, ref: str) -> bool:
-    endpoint = container.run.endpoint if container.run and container.status.has_process else None
-    if endpoint and (endpoint.network == ref or endpoint.network_id.startswith(ref)):
+    endpoints = container.run.endpoints if container.run and container.status.has_process else ()
+    if any(endpoint.network == ref or endpoint.network_id.startswith(ref) for endpoint in endpoints):
         return True
     mode = container.host_config.network_mode
     return ref in container.networks or ref == ("bridge" if mode in ("", "default") else mode)

@@ -19,15 +19,19 @@ import trio
 from msgspec.structs import replace
 
 from proad.config import Config
+from proad.engine.bootorder import needs_of, start_in_order
+from proad.engine.connecting import Connector
 from proad.engine.control import Control
 from proad.engine.dispose import Disposer
+from proad.engine.endpoints import Endpoints
 from proad.engine.execlife import ExecLives
 from proad.engine.images import Images
 from proad.engine.limits import Limits
 from proad.engine.locks import Locks
 from proad.engine.lookup import event_attributes
 from proad.engine.mounting import Mounting
-from proad.engine.networks import Networks
+from proad.engine.naming import Naming
+from proad.engine.networkrepair import NetworkRepair
 from proad.engine.resources import RunResources
 from proad.engine.start import Starter
 from proad.engine.streams import Streams
@@ -73,7 +77,10 @@ class Recovery:
         conmon: Conmon,
         cgroups: Cgroups,
         overlay: Overlay,
-        networks: Networks,
+        endpoints: Endpoints,
+        naming: Naming,
+        connector: Connector,
+        network_repair: NetworkRepair,
         images: Images,
         volumes: Volumes,
         mounting: Mounting,
@@ -93,7 +100,10 @@ class Recovery:
         self._conmon = conmon
         self._cgroups = cgroups
         self._overlay = overlay
-        self._networks = networks
+        self._endpoints = endpoints
+        self._naming = naming
+        self._connector = connector
+        self._network_repair = network_repair
         self._images = images
         self._volumes = volumes
         self._mounting = mounting
@@ -102,7 +112,9 @@ class Recovery:
     async def at_boot(self) -> None:
         """Bring every record to the truth, free what nobody owns, and start what policy wants started."""
         rebooted = self._note_boot()
-        self._networks.adopt(self._live_endpoints())
+        for container in self._store.containers.values():
+            if container.status in LIVE and container.run is not None:
+                self._endpoints.adopt(container, container.run)
         was_running = {
             c.id for c in self._store.containers.values() if c.status in LIVE | {Status.RESTARTING}
         }
@@ -114,11 +126,14 @@ class Recovery:
         await self._volumes.recover()
         await self._mounting.recover()
         await self._free_unowned()
+        wanted = []
         for container in list(self._store.containers.values()):
             if container.run is not None and container.run.ending is not None:
                 self._nursery.start_soon(self._control.carry_on, container.id, container.run.id)
-            else:
-                self._start_by_policy(container, was_running=container.id in was_running)
+            elif self._starts_by_policy(container, was_running=container.id in was_running):
+                wanted.append(container)
+        self._nursery.start_soon(self._network_repair.watch, self.live_runs)
+        self._nursery.start_soon(start_in_order, needs_of(self._store, wanted), self._start_at_boot)
 
     async def on_timer(self) -> None:
         """Free what nobody owns: what undos could not remove, and what was left by things that died."""
@@ -172,7 +187,7 @@ class Recovery:
             exit_code=128,
             error=CUT_SHORT,
             finished_ns=time.time_ns() if container.has_been_started else 0,
-            run=replace(run, endpoint=None, netns=""),
+            run=replace(run, endpoints=(), netns=""),
         )
         with self._store.transaction() as tx:
             tx.put_container(ended)
@@ -192,6 +207,7 @@ class Recovery:
             await self._streams.adopt(container.id, monitored)
             self._supervisor.watch(container, run, monitored)
             await self._finish_verbs(container, run)
+            await self._adopt_networks(container)
             log.info("container adopted", container=container.id, pid=run.pid)
             return
         if rebooted:
@@ -201,6 +217,17 @@ class Recovery:
             report = await gone.exited()
             gone.close()
         await self._supervisor.end_run_locked(container, run, report)
+
+    async def _adopt_networks(self, container: Container) -> None:
+        """Answer for its names again, and finish what was being connected or disconnected when the daemon
+        died; what resists is logged.
+        """
+        try:
+            container = await self._connector.settle(self._store.containers[container.id])
+            if container.run is not None:
+                await self._naming.renew(container, container.run)
+        except errors.ProaError as error:
+            log.error("networks not settled", container=container.id, error=error.message)
 
     async def _finish_verbs(self, container: Container, run: Run) -> None:
         """What was being done to a running container when the daemon died: finish it, or take it back."""
@@ -229,17 +256,15 @@ class Recovery:
         except errors.ProaError as error:
             log.error("removal not finished", container=container.id, error=error.message)
 
-    def _start_by_policy(self, container: Container, *, was_running: bool) -> None:
+    def _starts_by_policy(self, container: Container, *, was_running: bool) -> bool:
         if container.status is not Status.EXITED or not container.has_been_started:
-            return
-        wanted = restarts_at_boot(
+            return False
+        return restarts_at_boot(
             container.host_config.restart_policy,
             was_running=was_running,
             exit_code=container.exit_code,
             stopped_by_user=container.stopped_by_user,
         )
-        if wanted:
-            self._nursery.start_soon(self._start_at_boot, container.id)
 
     async def _start_at_boot(self, container_id: str) -> None:
         try:
@@ -253,7 +278,8 @@ class Recovery:
         container = self._store.containers.get(container_id)
         return container is not None and container.status in LIVE
 
-    def _live_endpoints(self) -> list[Run]:
+    def live_runs(self) -> list[Run]:
+        """The runs that own something on the host: those that are alive, or come to life."""
         live = (c for c in self._store.containers.values() if c.status in LIVE)
         return [c.run for c in live if c.run is not None]
 
@@ -269,7 +295,7 @@ class Recovery:
                 if not self._is_live(container_id) and not self._resources.is_finishing(container_id):
                     log.warning("freeing what was left behind", container=container_id)
                     all_free &= await self._free_container(container_id)
-        await self._networks.recover(self._live_endpoints)
+        await self._network_repair.recover(self.live_runs)
         if residue and all_free:
             with self._store.transaction() as tx:
                 for item in residue:

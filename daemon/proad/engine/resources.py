@@ -20,8 +20,9 @@ import structlog
 import trio
 
 from proad.config import Config
+from proad.engine.endpoints import Endpoints
 from proad.engine.mounting import Mounting
-from proad.engine.networks import Networks
+from proad.engine.runpaths import RunPaths
 from proad.engine.undo import Undo, run_undo
 from proad.host import mounts
 from proad.host.cgroup import Cgroups
@@ -34,19 +35,6 @@ from proad.store.db import Store
 log = structlog.get_logger(__name__)
 
 
-class RunPaths:
-    """Where a container's run keeps its files."""
-
-    def __init__(self, config: Config, container_id: str) -> None:
-        self.bundle: Path = config.exec_root / "runs" / container_id
-        self.shm: Path = self.bundle / "shm"
-        self.state: Path = config.data_root / "containers" / container_id
-        self.log: Path = self.state / "container.log"
-        self.hosts: Path = self.state / "hosts"
-        self.hostname: Path = self.state / "hostname"
-        self.resolv_conf: Path = self.state / "resolv.conf"
-
-
 class RunResources:
     """Gives back what runs hold."""
 
@@ -56,7 +44,7 @@ class RunResources:
         store: Store,
         overlay: Overlay,
         mounting: Mounting,
-        networks: Networks,
+        endpoints: Endpoints,
         cgroups: Cgroups,
         nursery: trio.Nursery,
     ) -> None:
@@ -64,7 +52,7 @@ class RunResources:
         self._store = store
         self._overlay = overlay
         self._mounting = mounting
-        self._networks = networks
+        self._endpoints = endpoints
         self._cgroups = cgroups
         self._nursery = nursery
         self._finishing: dict[str, trio.Event] = {}
@@ -85,11 +73,8 @@ class RunResources:
             Undo("rootfs", lambda: self._overlay.unmount(container.id), ("rootfs", container.id)),
         ]
         async with trio.open_nursery() as nursery:
-            if (endpoint := run.endpoint) is not None:
-                undo = Undo("network", lambda: self._networks.detach(endpoint), ("network", run.id))
-                nursery.start_soon(run_undo, self._store, undo)
-            elif run.netns:
-                undo = Undo("netns", lambda: self._networks.remove_netns(run.netns), ("netns", run.netns))
+            if run.netns:
+                undo = Undo("network", lambda: self._endpoints.detach(run), ("network", run.id))
                 nursery.start_soon(run_undo, self._store, undo)
             for piece in pieces:
                 await run_undo(self._store, piece)

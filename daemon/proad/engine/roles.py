@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from proad.config import Config
 from proad.engine.archives import Archives
 from proad.engine.commit import Committer
+from proad.engine.connecting import Connector
 from proad.engine.containers import Containers
 from proad.engine.control import Control
 from proad.engine.create import Creator
 from proad.engine.exec import Execs
 from proad.engine.exports import Exports
 from proad.engine.images import Images
+from proad.engine.networkcontrol import NetworkControl
 from proad.engine.networks import Networks
 from proad.engine.remove import Remover
 from proad.engine.start import Starter
@@ -41,4 +43,6 @@ class Roles:
     images: Images
     volumes: Volumes
     networks: Networks
+    network_control: NetworkControl
+    connector: Connector
     system: System

@@ -268,9 +268,8 @@ class Starter:
             container = self._record_start(container, run)
         undo.dismiss()
         self._supervisor.watch(container, run, monitored)
-        if run.endpoint is not None:
-            hosts_of = self._resources.hosts_of
-            tell_holders(self._store, container.id, run.endpoint.address, hosts_of)
+        if (endpoint := run.default_endpoint) is not None:
+            tell_holders(self._store, container.id, endpoint.address, self._resources.hosts_of)
         log.info(
             "container started", container=container.id, name=container.name, steps_ms=timer.durations_ms
         )
@@ -339,7 +338,7 @@ class Starter:
             exit_code=exit_code,
             error=text,
             finished_ns=time.time_ns() if current.has_been_started else 0,
-            run=replace(current.run, endpoint=None, netns="") if current.run else None,
+            run=replace(current.run, endpoints=(), netns="") if current.run else None,
         )
         with self._store.transaction() as tx:
             tx.put_container(ended)

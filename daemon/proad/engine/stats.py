@@ -18,8 +18,7 @@ import trio
 
 from proad.engine.lookup import find_container
 from proad.host.cgroupstats import CgroupStats
-from proad.host.netcounters import NetworkCounters
-from proad.host.netlink import CONTAINER_INTERFACE
+from proad.host.netcounters import NetworkCounters, read_inside
 from proad.model import errors
 from proad.model.container import Container, Run
 from proad.model.stats import NOTHING, NetworkStats, Sample, encode
@@ -177,10 +176,15 @@ class Stats:
     def _networks(self, container: Container) -> dict[str, NetworkStats]:
         """The counters of its interfaces, or of those of the container whose network it shares."""
         run = self._network_run(container)
-        if run is None or run.endpoint is None:
+        if run is None:
             return {}
-        counters = self._counters.read_peer(run.endpoint.host_interface)
-        return {CONTAINER_INTERFACE: counters} if counters is not None else {}
+        if any(not endpoint.host_interface for endpoint in run.endpoints):
+            return read_inside(run.pid)
+        found = {
+            endpoint.interface: self._counters.read_peer(endpoint.host_interface)
+            for endpoint in run.endpoints
+        }
+        return {name: counters for name, counters in found.items() if counters is not None}
 
     def _network_run(self, container: Container) -> Run | None:
         mode = container.host_config.network_mode

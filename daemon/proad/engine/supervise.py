@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from proad.engine.dispose import Disposer
 from proad.engine.execlife import ExecLives
 from proad.engine.health import HealthChecks
+from proad.engine.joining import joiners_of
 from proad.engine.locks import Locks
 from proad.engine.lookup import event_attributes
 from proad.engine.oom import OomEvents
@@ -124,6 +125,13 @@ class Supervisor:
         self._streams.run_ended(container.id)
         self._waiters.run_ended(container.id, WaitResult(ended.exit_code, ended.error))
         self._resources.finish_later(container, run)
+        for joiner in joiners_of(self._store, container):
+            log.warning(
+                "a container has lost the network that it shared; restart it to join again",
+                container=joiner.id,
+                name=joiner.name,
+                shared=container.name,
+            )
         if restarts:
             self.restart_later(container, run)
         elif container.host_config.auto_remove and not awaits_restart(container):
@@ -168,7 +176,7 @@ class Supervisor:
             error=ended.error,
             oom_killed=before.oom_killed or ended.oom_killed,
             finished_ns=ended.finished_ns,
-            run=replace(run, endpoint=None, netns="", signal=0, limits_in_doubt=False, ending=remaining),
+            run=replace(run, endpoints=(), netns="", signal=0, limits_in_doubt=False, ending=remaining),
         )
         duration_s = max(0, ended.finished_ns - run.started_ns) // 10**9
         exit_told = {"exitCode": str(ended.exit_code), "execDuration": str(duration_s)}
@@ -211,10 +219,10 @@ class Supervisor:
 
 
 def tell_network(tx: Transaction, action: str, container: Container, run: Run, *, time_ns: int = 0) -> None:
-    """Event ``connect`` or ``disconnect`` of the run's endpoint, if it has one; ``time_ns`` 0 is now."""
-    if run.endpoint is not None:
-        attributes = {"container": container.id, "name": run.endpoint.network, "type": "bridge"}
-        tx.emit("network", action, run.endpoint.network_id, attributes, time_ns=time_ns)
+    """Event ``connect`` or ``disconnect`` of each of the run's endpoints; ``time_ns`` 0 is now."""
+    for endpoint in run.endpoints:
+        attributes = {"container": container.id, "name": endpoint.network, "type": endpoint.driver}
+        tx.emit("network", action, endpoint.network_id, attributes, time_ns=time_ns)
 
 
 def tell_signal(tx: Transaction, container: Container, *, time_ns: int = 0) -> None:

@@ -16,7 +16,7 @@ from proad.model.container import Status
 from proad.store.db import Store
 from proad.store.journal import Cursor
 
-_ID_SETTING = "engine-id"
+ID_SETTING = "engine-id"
 _PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
@@ -62,12 +62,12 @@ class System:
 
     def _load_id(self) -> str:
         """The daemon's own id, made with its state and kept with it."""
-        known = self._store.setting(_ID_SETTING)
+        known = self._store.setting(ID_SETTING)
         if known is not None:
             return known
         made = str(uuid.uuid4())
         with self._store.transaction() as tx:
-            tx.put_setting(_ID_SETTING, made)
+            tx.put_setting(ID_SETTING, made)
         return made
 
     def reload(self, config: Config) -> None:

@@ -26,6 +26,10 @@ from proad.host.netlinksocket import CHANGE, DUMP, NetlinkFailed, NetlinkSocket,
 
 NETLINK_NETFILTER = 12
 
+_ADDRESSES: dict[int, tuple[str, str]] = {
+    socket.AF_INET: ("CTA_IP_V4_SRC", "CTA_IP_V4_DST"),
+    socket.AF_INET6: ("CTA_IP_V6_SRC", "CTA_IP_V6_DST"),
+}
 _BY_PROTOCOL_AND_PORT = FILTER_FLAG_CTA_PROTO_NUM | FILTER_FLAG_CTA_PROTO_DST_PORT
 
 
@@ -42,13 +46,16 @@ class Side:
         return Side(self.destination, self.destination_port, self.source, self.source_port)
 
 
-def forget_untranslated(ports: Iterable[int]) -> int:
+def forget_untranslated(ports: Iterable[int], *, ipv6: bool = False) -> int:
     """Forget the UDP flows to ``ports`` that go where they are addressed to; returns how many there were.
+
+    They are those of IPv4, or of IPv6.
 
     Raises:
         NetlinkFailed: the kernel refused.
     """
-    return _forget(ports, lambda there, back: back == there.reversed())
+    family = socket.AF_INET6 if ipv6 else socket.AF_INET
+    return _forget(family, ports, lambda there, back: back == there.reversed())
 
 
 def forget_translated(ports: Iterable[int], address: str) -> int:
@@ -57,14 +64,15 @@ def forget_translated(ports: Iterable[int], address: str) -> int:
     Raises:
         NetlinkFailed: the kernel refused.
     """
-    return _forget(ports, lambda there, back: back.source == address)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return _forget(family, ports, lambda there, back: back.source == address)
 
 
-def _forget(ports: Iterable[int], is_meant: Callable[[Side, Side], bool]) -> int:
+def _forget(family: int, ports: Iterable[int], is_meant: Callable[[Side, Side], bool]) -> int:
     count = 0
     with NetlinkSocket(NETLINK_NETFILTER) as kernel:
         for port in ports:
-            for flow in kernel.dump(_list_flows(port)):
+            for flow in kernel.dump(_list_flows(family, port)):
                 there, back = _side(flow, "CTA_TUPLE_ORIG"), _side(flow, "CTA_TUPLE_REPLY")
                 if (
                     there is None
@@ -74,7 +82,7 @@ def _forget(ports: Iterable[int], is_meant: Callable[[Side, Side], bool]) -> int
                 ):
                     continue
                 try:
-                    kernel.change([_delete_flow(there)])
+                    kernel.change([_delete_flow(family, there)])
                 except NetlinkFailed as error:
                     if error.errno != errno.ENOENT:  # it may have ended by itself
                         raise
@@ -82,9 +90,9 @@ def _forget(ports: Iterable[int], is_meant: Callable[[Side, Side], bool]) -> int
     return count
 
 
-def _list_flows(port: int) -> Request:
+def _list_flows(family: int, port: int) -> Request:
     fields = {
-        "nfgen_family": socket.AF_INET,
+        "nfgen_family": family,
         "attrs": [
             ("CTA_TUPLE_ORIG", {"attrs": [("CTA_TUPLE_PROTO", _udp([("CTA_PROTO_DST_PORT", port)]))]}),
             ("CTA_FILTER", {"attrs": [("CTA_FILTER_ORIG_FLAGS", _BY_PROTOCOL_AND_PORT)]}),
@@ -94,11 +102,12 @@ def _list_flows(port: int) -> Request:
     return encode(f"list UDP flows to port {port}", kind, DUMP, nfct_msg, fields)
 
 
-def _delete_flow(side: Side) -> Request:
-    addresses = {"attrs": [("CTA_IP_V4_SRC", side.source), ("CTA_IP_V4_DST", side.destination)]}
+def _delete_flow(family: int, side: Side) -> Request:
+    source, destination = _ADDRESSES[family]
+    addresses = {"attrs": [(source, side.source), (destination, side.destination)]}
     ports = _udp([("CTA_PROTO_SRC_PORT", side.source_port), ("CTA_PROTO_DST_PORT", side.destination_port)])
     side_attrs = {"attrs": [("CTA_TUPLE_IP", addresses), ("CTA_TUPLE_PROTO", ports)]}
-    fields = {"nfgen_family": socket.AF_INET, "attrs": [("CTA_TUPLE_ORIG", side_attrs)]}
+    fields = {"nfgen_family": family, "attrs": [("CTA_TUPLE_ORIG", side_attrs)]}
     kind = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE
     return encode(f"forget the UDP flow {side}", kind, CHANGE, nfct_msg, fields)
 
@@ -108,13 +117,13 @@ def _udp(ports: list[tuple[str, int]]) -> dict[str, Any]:
 
 
 def _side(flow: Any, name: str) -> Side | None:
-    """Return one direction of a flow of UDP over IPv4; None for anything else."""
+    """Return one direction of a flow of UDP; None for anything else."""
     addresses, ports = flow.get_nested(name, "CTA_TUPLE_IP"), flow.get_nested(name, "CTA_TUPLE_PROTO")
     if addresses is None or ports is None or ports.get_attr("CTA_PROTO_NUM") != socket.IPPROTO_UDP:
         return None
-    source, destination = addresses.get_attr("CTA_IP_V4_SRC"), addresses.get_attr("CTA_IP_V4_DST")
-    if source is None or destination is None:
-        return None
-    return Side(
-        source, ports.get_attr("CTA_PROTO_SRC_PORT"), destination, ports.get_attr("CTA_PROTO_DST_PORT")
-    )
+    for family in _ADDRESSES.values():
+        source, destination = map(addresses.get_attr, family)
+        if source is not None and destination is not None:
+            numbers = ports.get_attr("CTA_PROTO_SRC_PORT"), ports.get_attr("CTA_PROTO_DST_PORT")
+            return Side(source, numbers[0], destination, numbers[1])
+    return None

@@ -7,6 +7,7 @@ files.
 import errno
 import socket
 import struct
+from pathlib import Path
 
 from pyroute2.netlink import NLM_F_REQUEST
 from pyroute2.netlink.rtnl.ifstatsmsg import ifstatsmsg
@@ -64,3 +65,29 @@ class NetworkCounters:
             tx_errors=in_errors,
             tx_dropped=in_dropped,
         )
+
+
+def read_inside(pid: int) -> dict[str, NetworkStats]:
+    """The counters of all interfaces that a process sees but ``lo``, by name (proc_pid_net(5), ``dev``): for
+    those that have no other end on the host. None where the process is gone.
+    """
+    try:
+        _, _, *lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
+    found = {}
+    for line in lines:
+        name, _, rest = line.partition(":")
+        counts = [int(word) for word in rest.split()]
+        if name.strip() != "lo":
+            found[name.strip()] = NetworkStats(
+                rx_bytes=counts[0],
+                rx_packets=counts[1],
+                rx_errors=counts[2],
+                rx_dropped=counts[3],
+                tx_bytes=counts[8],
+                tx_packets=counts[9],
+                tx_errors=counts[10],
+                tx_dropped=counts[11],
+            )
+    return found

@@ -1,244 +1,63 @@
-"""Trio-flavoured. Links, addresses and routes of the host and of new namespaces, through rtnetlink(7).
+"""Sync, blocking. The host's links: bridges and their ports, parent links, addresses, routes (rtnetlink(7)).
 
-What may take long on a busy host (the kernel has one lock for all links) is done in the thread that making a
-namespace needs anyway, so pyroute2's ``AsyncIPRoute`` and its crossing to asyncio would only add to it: one
-``link`` call of it costs three times the whole request here.
+What containers have on them is in ``sandbox``. All of this is quick, except that the kernel has one lock for
+the links of all namespaces: on a busy host a change waits for others.
 """
 
 import errno
+import re
 import socket
 import struct
-import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
-from pathlib import Path
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface, ip_network
 from typing import Any
 
-import trio
 from pyroute2.netlink import NLM_F_REQUEST
-from pyroute2.netlink.rtnl import (
-    RTM_DELADDR,
-    RTM_DELLINK,
-    RTM_GETADDR,
-    RTM_GETLINK,
-    RTM_GETROUTE,
-    RTM_NEWADDR,
-    RTM_NEWLINK,
-    RTM_NEWROUTE,
-)
+from pyroute2.netlink.rtnl import RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from proad.host import netns
-from proad.host.netlinksocket import CHANGE, CREATE, DUMP, NetlinkFailed, NetlinkSocket, Request, encode
+from proad.host import linkmessages, sysctls
+from proad.host.linkmessages import IFF_UP, IFLA_IFNAME, IFLA_MASTER
+from proad.host.netlinksocket import DUMP, NetlinkFailed, NetlinkSocket, Request, encode
+from proad.model import errors
 
-CONTAINER_INTERFACE = "eth0"
-LOOPBACK_INDEX = 1  # in every namespace
+PRIVATE_PREFIXES = ("dm-", "di-")
+"""Names of parent links that stand for no hardware, with ``macvlan`` and ``ipvlan``, as Docker has them."""
+PEER_PREFIX = "dp-"
 
-IFF_UP = 1
-RT_TABLE_MAIN, RT_TABLE_LOCAL = 254, 255
-RTPROT_BOOT = 3
-RTN_UNICAST = 1
+RT_TABLE_LOCAL = 255
 RTEXT_FILTER_SKIP_STATS = 8
 
 _IFINFOMSG_BYTES = 16
-_IFLA_IFNAME, _IFLA_MASTER = 3, 10
 _INDEX = struct.Struct("=I")
+_MADE_HERE = "made by proa"
+_OUR_BRIDGE = "bridge made by proa"
+"""Another mark: a bridge of ours that a network takes for its parent link is no parent that it has made."""
+_VLAN_NAME = re.compile(r"([^.]+)\.(\d{1,4})")
 
-
-@dataclass(frozen=True)
-class Veth:
-    """A veth pair to be made: one end a port of ``bridge``, the other ``eth0`` of a new namespace."""
-
-    netns: Path
-    host_interface: str
-    bridge: str
-    mtu: int
-    mac_address: str
-    address: IPv4Interface
-    gateway: IPv4Address
-    hairpin: bool = False
-    """Whether the bridge may send a packet back to the port it came from; see :func:`_hairpin`."""
+HostInterface = IPv4Interface | IPv6Interface
 
 
 @dataclass(frozen=True)
 class Link:
-    """A network interface of the host; ``kind`` is empty for hardware, ``addresses`` are its IPv4 ones."""
+    """A network interface of the host; ``kind`` is empty for hardware, ``addresses`` are of both families.
+
+    The address that IPv6 gives every interface by itself (link-local) is not among them. ``is_our_bridge``:
+    it bears the mark of :func:`create_bridge`.
+    """
 
     index: int
     name: str
     kind: str
     is_up: bool
-    addresses: tuple[IPv4Interface, ...] = ()
+    addresses: tuple[HostInterface, ...] = ()
+    is_our_bridge: bool = False
 
 
-# --- endpoints ------------------------------------------------------------------------------------------
-
-
-async def create_veth(veth: Veth, kept: Callable[[], None] | None = None) -> None:
-    """Make a namespace, and in it a configured ``eth0`` on the bridge; nothing is left where that fails.
-
-    ``kept`` is called, on the loop's thread, as soon as the namespace is there to be joined; its interface
-    follows.
-
-    Raises:
-        errors.System: the kernel refused a step; the text says which.
-    """
-    token = trio.lowlevel.current_trio_token()
-    tell = partial(token.run_sync_soon, kept) if kept is not None else None
-    await netns.in_own_thread(lambda: _create_veth(veth, tell))
-
-
-async def create_loopback_only(path: Path) -> None:
-    """Make a namespace with nothing but ``lo``, which is up.
-
-    Raises:
-        errors.System: the kernel refused a step; nothing is left.
-    """
-    await netns.in_own_thread(lambda: _create_loopback_only(path))
-
-
-def _create_veth(veth: Veth, tell_kept: Callable[[], None] | None) -> None:
-    bridge = index_of(veth.bridge)
-    with NetlinkSocket(socket.NETLINK_ROUTE) as host:
-        netns.unshare_into(veth.netns)
-        if tell_kept is not None:
-            tell_kept()
-        try:
-            host.change([_veth_pair(veth, bridge), *([_hairpin(veth)] if veth.hairpin else [])])
-            with NetlinkSocket(socket.NETLINK_ROUTE) as inside:
-                inside.change(_configuration(veth, index_of(CONTAINER_INTERFACE)))
-        except BaseException:
-            netns.remove(veth.netns)  # and with it the pair: the namespace ends with this thread
-            raise
-
-
-def _create_loopback_only(path: Path) -> None:
-    netns.unshare_into(path)
-    try:
-        with NetlinkSocket(socket.NETLINK_ROUTE) as inside:
-            inside.change([_link_up(LOOPBACK_INDEX, "lo")])
-    except BaseException:
-        netns.remove(path)
-        raise
-
-
-def _veth_pair(veth: Veth, bridge: int) -> Request:
-    """The pair, made at once where its ends belong. The peer cannot be up yet: it has no other end so far.
-
-    Encoding it takes a third of a millisecond, more than the kernel takes to make the pair; so it is encoded
-    once, and what differs from one container to the next is put in.
-    """
-    name = veth.host_interface
-    data = (
-        _veth_template(bridge, veth.mtu, len(name))
-        .replace(_blank_name(len(name)).encode(), name.encode())
-        .replace(_mac_bytes(_BLANK_MAC), _mac_bytes(veth.mac_address))
-        .replace(_THREAD_ID.pack(_BLANK_ID), _THREAD_ID.pack(threading.get_native_id()))
-    )
-    return Request(f"create the veth pair {name} on bridge {veth.bridge}", ifinfmsg, data)
-
-
-_BLANK_MAC = "fe:dc:ba:98:76:54"
-_BLANK_ID = 0x7EDCBA98
-_THREAD_ID = struct.Struct("=I")
-
-
-def _blank_name(length: int) -> str:
-    return "?" * length
-
-
-def _mac_bytes(mac_address: str) -> bytes:
-    return bytes.fromhex(mac_address.replace(":", ""))
-
-
-@lru_cache(maxsize=64)
-def _veth_template(bridge: int, mtu: int, name_length: int) -> bytes:
-    peer = {
-        "attrs": [
-            ("IFLA_IFNAME", CONTAINER_INTERFACE),
-            ("IFLA_ADDRESS", _BLANK_MAC),
-            ("IFLA_MTU", mtu),
-            ("IFLA_NET_NS_PID", _BLANK_ID),
-        ]
-    }
-    data = {"attrs": [("VETH_INFO_PEER", peer)]}
-    fields = {
-        "flags": IFF_UP,
-        "change": IFF_UP,
-        "attrs": [
-            ("IFLA_IFNAME", _blank_name(name_length)),
-            ("IFLA_MTU", mtu),
-            ("IFLA_MASTER", bridge),
-            ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", data)]}),
-        ],
-    }
-    return encode("", RTM_NEWLINK, CREATE, ifinfmsg, fields).data
-
-
-def _hairpin(veth: Veth) -> Request:
-    """A container that reaches itself by a port it publishes needs this where br_netfilter is loaded.
-
-    Then the packet's address is translated while it passes the bridge, which does not take it up to the
-    host's routing any more but back to where it came from.
-    """
-    slave = [
-        ("IFLA_INFO_SLAVE_KIND", "bridge"),
-        ("IFLA_INFO_SLAVE_DATA", {"attrs": [("IFLA_BRPORT_MODE", 1)]}),
-    ]
-    fields = {"attrs": [("IFLA_IFNAME", veth.host_interface), ("IFLA_LINKINFO", {"attrs": slave})]}
-    return encode(f"set hairpin mode of {veth.host_interface}", RTM_NEWLINK, CHANGE, ifinfmsg, fields)
-
-
-def _configuration(veth: Veth, index: int) -> list[Request]:
-    return [
-        _link_up(LOOPBACK_INDEX, "lo"),
-        _link_up(index, CONTAINER_INTERFACE),
-        _new_address(index, CONTAINER_INTERFACE, veth.address),
-        _default_route(index, veth.gateway),
-    ]
-
-
-@lru_cache(maxsize=64)
-def _default_route(index: int, gateway: IPv4Address) -> Request:
-    fields = {
-        "family": socket.AF_INET,
-        "table": RT_TABLE_MAIN,
-        "proto": RTPROT_BOOT,
-        "type": RTN_UNICAST,
-        "attrs": [("RTA_GATEWAY", str(gateway)), ("RTA_OIF", index)],
-    }
-    return encode(f"add the default route via {gateway}", RTM_NEWROUTE, CREATE, rtmsg, fields)
-
-
-@lru_cache(maxsize=64)
-def _link_up(index: int, name: str) -> Request:
-    fields = {"index": index, "flags": IFF_UP, "change": IFF_UP}
-    return encode(f"set interface {name} up", RTM_NEWLINK, CHANGE, ifinfmsg, fields)
-
-
-def _new_address(index: int, name: str, address: IPv4Interface) -> Request:
-    what = f"add address {address} to {name}"
-    return encode(what, RTM_NEWADDR, CREATE, ifaddrmsg, _address_fields(index, address))
-
-
-def _address_fields(index: int, address: IPv4Interface) -> dict[str, Any]:
-    return {
-        "family": socket.AF_INET,
-        "prefixlen": address.network.prefixlen,
-        "index": index,
-        "attrs": [
-            ("IFA_LOCAL", str(address.ip)),
-            ("IFA_ADDRESS", str(address.ip)),
-            ("IFA_BROADCAST", str(address.network.broadcast_address)),
-        ],
-    }
-
-
-# --- the host's links -----------------------------------------------------------------------------------
+# --- looking --------------------------------------------------------------------------------------------
 
 
 def index_of(name: str) -> int:
@@ -253,61 +72,41 @@ def index_of(name: str) -> int:
         raise NetlinkFailed(f"find network interface {name}", error.errno or errno.ENODEV) from error
 
 
-def create_bridge(name: str, address: IPv4Interface, mac_address: str, mtu: int) -> None:
-    """Make a bridge that is up, its MAC address fixed: else it would change with every port that comes.
-
-    Raises:
-        NetlinkFailed: the kernel refused; the bridge may be there by then.
-    """
-    fields = {
-        "attrs": [
-            ("IFLA_IFNAME", name),
-            ("IFLA_ADDRESS", mac_address),
-            ("IFLA_MTU", mtu),
-            ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge")]}),
-        ]
-    }
-    with NetlinkSocket(socket.NETLINK_ROUTE) as host:
-        host.change([encode(f"create bridge {name}", RTM_NEWLINK, CREATE, ifinfmsg, fields)])
-    configure_bridge(name, add=address)
-
-
-def configure_bridge(
-    name: str, *, add: IPv4Interface | None = None, drop: Sequence[IPv4Interface] = ()
-) -> None:
-    """Set a bridge up and change its addresses.
-
-    Raises:
-        NetlinkFailed: the kernel refused a change.
-    """
-    index = index_of(name)
-    requests = [
-        encode(
-            f"remove address {old} from {name}", RTM_DELADDR, CHANGE, ifaddrmsg, _address_fields(index, old)
-        )
-        for old in drop
-    ]
-    requests += [_new_address(index, name, add)] if add else []
-    with NetlinkSocket(socket.NETLINK_ROUTE) as host:
-        host.change([*requests, _link_up(index, name)])
-
-
 def find_link(name: str) -> Link | None:
-    """Return an interface of the host by name, with its IPv4 addresses; None where there is none."""
+    """Return an interface of the host by name, with its addresses; None where there is none."""
     try:
         index = socket.if_nametoindex(name)
     except OSError:
         return None
     with NetlinkSocket(socket.NETLINK_ROUTE) as host:
-        link = host.get(encode(f"find {name}", RTM_GETLINK, NLM_F_REQUEST, ifinfmsg, {"index": index}))
-        addresses = host.dump(_get_addresses())
+        try:
+            link = _get_link(host, index, name)
+        except NetlinkFailed as error:
+            if error.errno == errno.ENODEV:  # it has gone since
+                return None
+            raise
+        addresses = [_interface_of(item) for item in host.dump(_get_addresses()) if item["index"] == index]
     return Link(
         index=index,
         name=name,
         kind=link.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") or "",
         is_up=bool(link["flags"] & IFF_UP),
-        addresses=tuple(_interface_of(item) for item in addresses if item["index"] == index),
+        addresses=tuple(a for a in addresses if a.version == 4 or not a.is_link_local),
+        is_our_bridge=link.get_attr("IFLA_IFALIAS") == _OUR_BRIDGE,
     )
+
+
+def links_present(names: Iterable[str]) -> set[str]:
+    """Return those of ``names`` that the host has interfaces of; each is asked for, as a list may be long."""
+    return {name for name in names if _is_present(name)}
+
+
+def _is_present(name: str) -> bool:
+    try:
+        socket.if_nametoindex(name)
+    except OSError:
+        return False
+    return True
 
 
 def ports_of(bridge: str) -> set[str]:
@@ -320,38 +119,85 @@ def ports_of(bridge: str) -> set[str]:
         wanted = _get_links({"attrs": [("IFLA_MASTER", index), ("IFLA_EXT_MASK", RTEXT_FILTER_SKIP_STATS)]})
         links = list(host.dump_attributes(wanted, _IFINFOMSG_BYTES))
     master = _INDEX.pack(index)
-    return {link[_IFLA_IFNAME].rstrip(b"\0").decode() for link in links if link.get(_IFLA_MASTER) == master}
+    return {link[IFLA_IFNAME].rstrip(b"\0").decode() for link in links if link.get(IFLA_MASTER) == master}
 
 
-def taken_networks() -> set[IPv4Network]:
-    """Return every IPv4 network that the host has a route to or an address in; the default route is none."""
+def taken_networks() -> set[IPv4Network | IPv6Network]:
+    """Return every network that the host has a route to or an address in; default routes are none, nor is
+    what IPv6 has on every interface (link-local, multicast).
+    """
     with NetlinkSocket(socket.NETLINK_ROUTE) as host:
-        routes = host.dump(encode("list routes", RTM_GETROUTE, DUMP, rtmsg, {"family": socket.AF_INET}))
+        routes = host.dump(encode("list routes", RTM_GETROUTE, DUMP, rtmsg, {"family": socket.AF_UNSPEC}))
         addresses = host.dump(_get_addresses())
     taken = {_interface_of(address).network for address in addresses}
     for route in routes:
         if route["dst_len"] and route["table"] != RT_TABLE_LOCAL:
-            taken.add(IPv4Network((route.get_attr("RTA_DST"), route["dst_len"])))
-    return taken
+            taken.add(ip_network((route.get_attr("RTA_DST"), route["dst_len"])))
+    return {network for network in taken if network.version == 4 or not _is_everywhere(network)}
 
 
-def delete_links(names: Iterable[str]) -> None:
-    """Delete interfaces of the host; one that is not there is no error. Takes the kernel some 20 ms for each.
+def _is_everywhere(network: IPv4Network | IPv6Network) -> bool:
+    return network.is_link_local or network.is_multicast or network.is_loopback
+
+
+def _get_link(host: NetlinkSocket, index: int, name: str) -> Any:
+    return host.get(encode(f"find {name}", RTM_GETLINK, NLM_F_REQUEST, ifinfmsg, {"index": index}))
+
+
+def _get_links(fields: dict[str, Any]) -> Request:
+    return encode("list interfaces", RTM_GETLINK, DUMP, ifinfmsg, fields)
+
+
+def _get_addresses() -> Request:
+    return encode("list addresses", RTM_GETADDR, DUMP, ifaddrmsg, {"family": socket.AF_UNSPEC})
+
+
+def _interface_of(address: Any) -> HostInterface:
+    local = address.get_attr("IFA_LOCAL") or address.get_attr("IFA_ADDRESS")
+    return ip_interface((local, address["prefixlen"]))
+
+
+# --- bridges --------------------------------------------------------------------------------------------
+
+
+def create_bridge(name: str, addresses: Sequence[HostInterface], mac_address: str, mtu: int) -> None:
+    """Make a bridge that is up, its MAC address fixed: else it would change with every port that comes.
 
     Raises:
-        NetlinkFailed: refused for another reason; the others are deleted all the same.
+        NetlinkFailed: the kernel refused; the bridge may be there by then.
     """
-    failed = None
     with NetlinkSocket(socket.NETLINK_ROUTE) as host:
-        for name in names:
-            fields = {"attrs": [("IFLA_IFNAME", name)]}
-            try:
-                host.change([encode(f"delete interface {name}", RTM_DELLINK, CHANGE, ifinfmsg, fields)])
-            except NetlinkFailed as error:
-                if error.errno != errno.ENODEV:
-                    failed = error
-    if failed:
-        raise failed
+        host.change(
+            [
+                linkmessages.bridge(name, mac_address=mac_address, mtu=mtu),
+                linkmessages.alias(name, _OUR_BRIDGE),
+            ]
+        )
+    if addresses:
+        configure_bridge(name, add=addresses)
+
+
+def configure_bridge(
+    name: str, *, add: Sequence[HostInterface] = (), drop: Sequence[HostInterface] = ()
+) -> None:
+    """Set a bridge up and change its addresses.
+
+    Raises:
+        errors.Unavailable: IPv6 is off, and may not be switched on here.
+        NetlinkFailed: the kernel refused a change.
+    """
+    index = index_of(name)
+    has_ipv6 = any(address.version == 6 for address in add)
+    if has_ipv6:
+        sysctls.set_up_bridge_ipv6(name)
+    changes = [
+        *(linkmessages.remove_address(index, name, old) for old in drop),
+        *(linkmessages.new_address(index, name, new) for new in add),
+        linkmessages.link_up(index, name),
+        *([linkmessages.loopback_route(index, name)] if has_ipv6 else []),
+    ]
+    with NetlinkSocket(socket.NETLINK_ROUTE) as host:
+        host.change(changes)
 
 
 def join_bridge(names: Iterable[str], bridge: str) -> None:
@@ -363,22 +209,95 @@ def join_bridge(names: Iterable[str], bridge: str) -> None:
     index = index_of(bridge)
     with NetlinkSocket(socket.NETLINK_ROUTE) as host:
         for name in names:
-            fields = {"attrs": [("IFLA_IFNAME", name), ("IFLA_MASTER", index)]}
             try:
-                host.change([encode(f"add {name} to bridge {bridge}", RTM_NEWLINK, CHANGE, ifinfmsg, fields)])
+                host.change([linkmessages.master(name, (index, bridge))])
             except NetlinkFailed as error:
                 if error.errno != errno.ENODEV:
                     raise
 
 
-def _get_links(fields: dict[str, Any]) -> Request:
-    return encode("list interfaces", RTM_GETLINK, DUMP, ifinfmsg, fields)
+def delete_links(names: Iterable[str]) -> None:
+    """Delete interfaces of the host; one that is not there is no error. Takes the kernel some 20 ms for each.
+
+    Raises:
+        NetlinkFailed: refused for another reason; the others are deleted all the same.
+    """
+    failed = None
+    with NetlinkSocket(socket.NETLINK_ROUTE) as host:
+        for name in names:
+            try:
+                host.change([linkmessages.delete_link(name)])
+            except NetlinkFailed as error:
+                if error.errno != errno.ENODEV:
+                    failed = error
+    if failed:
+        raise failed
 
 
-def _get_addresses() -> Request:
-    return encode("list addresses", RTM_GETADDR, DUMP, ifaddrmsg, {"family": socket.AF_INET})
+# --- parent links ---------------------------------------------------------------------------------------
 
 
-def _interface_of(address: Any) -> IPv4Interface:
-    local = address.get_attr("IFA_LOCAL") or address.get_attr("IFA_ADDRESS")
-    return IPv4Interface((local, address["prefixlen"]))
+def create_parent(name: str, *, internal: bool) -> None:
+    """Make be there what ``macvlan`` and ``ipvlan`` links lie on; one that is there is left as it is.
+
+    A name with a number after a dot is made as that VLAN of the interface before the dot. Where no interface
+    is named (:data:`PRIVATE_PREFIXES`), or where an ``internal`` network names one that is not there, the
+    parent leads nowhere: containers reach each other by it and nobody else. It is one end of a veth pair,
+    because not every kernel has dummy links, and a bridge without ports has no carrier.
+
+    Raises:
+        errors.InvalidParameter: there is no such interface, and the name is none of a VLAN.
+        NetlinkFailed: the kernel refused; nothing is left.
+    """
+    if links_present([name]):
+        return
+    if internal or name.startswith(PRIVATE_PREFIXES):
+        peer = _peer_of(name)
+        requests = [linkmessages.private_pair(name, peer), linkmessages.named_link_up(peer)]
+    else:
+        requests = [_vlan(name)]
+    with NetlinkSocket(socket.NETLINK_ROUTE) as host:
+        try:
+            # At once, so that no link is ever there that nobody knows to be made here.
+            host.change([*requests, linkmessages.alias(name, _MADE_HERE)])
+        except NetlinkFailed as error:
+            if error.errno != errno.EEXIST:
+                delete_links([name])
+            raise
+
+
+def delete_parent(name: str) -> None:
+    """Delete a parent link that :func:`create_parent` has made; one of the user's stays.
+
+    Raises:
+        NetlinkFailed: the kernel refused.
+    """
+    try:
+        index = socket.if_nametoindex(name)
+    except OSError:
+        return
+    with NetlinkSocket(socket.NETLINK_ROUTE) as host:
+        try:
+            if _get_link(host, index, name).get_attr("IFLA_IFALIAS") == _MADE_HERE:
+                host.change([linkmessages.delete_link(name)])
+        except NetlinkFailed as error:
+            if error.errno != errno.ENODEV:
+                raise
+
+
+def _vlan(name: str) -> Request:
+    match = _VLAN_NAME.fullmatch(name)
+    if match is None:
+        raise errors.InvalidParameter(f"invalid subinterface vlan name {name}, example formatting is eth0.10")
+    vlan_id = int(match[2])
+    if not links_present([match[1]]):
+        raise errors.InvalidParameter(f"-o parent interface was not found on the host: {match[1]}")
+    if not 1 <= vlan_id <= 4094:
+        raise errors.InvalidParameter(f"vlan id must be between 1-4094, received: {vlan_id}")
+    return linkmessages.vlan(name, parent=index_of(match[1]), vlan_id=vlan_id)
+
+
+def _peer_of(name: str) -> str:
+    for prefix in PRIVATE_PREFIXES:
+        name = name.removeprefix(prefix)
+    return (PEER_PREFIX + name)[:15]

@@ -4,6 +4,7 @@ pyroute2 encodes and decodes the messages. They go through plain sockets, becaus
 for: the kernel carries a request out inside ``send``, and the answer is there when it returns.
 """
 
+import contextlib
 import socket
 import struct
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,8 @@ _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, po
 _ATTRIBUTE = struct.Struct("=HH")  # nlattr: length, type
 _SEQUENCE_OFFSET = 8
 _RECEIVE_BYTES = 1 << 18
+_SO_SNDBUFFORCE = 32  # asm-generic/socket.h; Python does not name it
+_KIND = 0x3FFF  # the rest of an attribute's type are flags
 
 
 class NetlinkFailed(errors.System):
@@ -62,8 +65,11 @@ class Envelope:
 class NetlinkSocket:
     """A socket to one family (``NETLINK_ROUTE``), in the network namespace of the thread that opens it."""
 
-    def __init__(self, family: int) -> None:
+    def __init__(self, family: int, *, send_buffer_bytes: int = 0) -> None:
+        """``send_buffer_bytes`` allows for longer batches than the host's default, some 200 kB."""
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, family)
+        if send_buffer_bytes:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, send_buffer_bytes)
         self._socket.bind((0, 0))
 
     def __enter__(self) -> "NetlinkSocket":
@@ -71,6 +77,15 @@ class NetlinkSocket:
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    @property
+    def port_id(self) -> int:
+        """The number that the kernel knows the socket by among those of its family."""
+        number: int = self._socket.getsockname()[0]
+        return number
 
     def change(self, requests: Sequence[Request], *, envelope: Envelope | None = None) -> None:
         """Carry out ``requests`` in order, in one send.
@@ -94,15 +109,20 @@ class NetlinkSocket:
                 if kind != NLMSG_ERROR:
                     continue
                 code = struct.unpack_from("=i", data, start + _HEADER.size)[0]
-                if envelope and sequence >= len(
-                    requests
-                ):  # the commit failed; no request has an answer of its own
+                if envelope and sequence >= len(requests):
+                    # The commit failed. What answers there are to requests must not be taken for others'.
+                    self._drain()
                     raise NetlinkFailed(envelope.end.what, -code)
                 awaited -= 1
                 if code and failed is None:
                     failed = NetlinkFailed(requests[sequence].what, -code)
         if failed is not None:
             raise failed
+
+    def _drain(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._socket.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
 
     def dump(self, request: Request) -> list[Any]:
         """Return all of the kernel's objects that ``request`` asks for, as decoded messages.
@@ -179,10 +199,15 @@ class NetlinkSocket:
 
 def _attributes(data: bytes, start: int, header_bytes: int) -> Iterator[tuple[int, bytes]]:
     end = start + _HEADER.unpack_from(data, start)[0]
-    at = start + _HEADER.size + header_bytes
+    return attributes_between(data, start + _HEADER.size + header_bytes, end)
+
+
+def attributes_between(data: bytes, at: int = 0, end: int | None = None) -> Iterator[tuple[int, bytes]]:
+    """Yield number and value of each attribute that lies in ``data``, from ``at`` to ``end``."""
+    end = len(data) if end is None else end
     while at + _ATTRIBUTE.size <= end:
         length, kind = _ATTRIBUTE.unpack_from(data, at)
-        yield kind, data[at + _ATTRIBUTE.size : at + length]
+        yield kind & _KIND, data[at + _ATTRIBUTE.size : at + length]
         at += (length + 3) & ~3
 
 

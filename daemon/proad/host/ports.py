@@ -8,12 +8,13 @@ connections in the moment between its birth and the rule's.
 
 import errno
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from proad.host.filterelements import Source
 from proad.host.mounts import describe_errno
-from proad.model.network import PortRequest, PublishedPort
+from proad.model.ports import ANY_IPV4, ANY_IPV6, PortRequest, PublishedPort
 
 _TYPES = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "sctp": socket.SOCK_STREAM}
 _NUMBERS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
@@ -24,11 +25,18 @@ class PortTaken(Exception):
     """No port that a request allows is free; the text tells of the last that was tried, in Docker's words."""
 
 
+class _Refused(Exception):
+    """One port is not free. ``is_final``: nor will another be, for the same reason."""
+
+    def __init__(self, message: str, *, is_final: bool) -> None:
+        super().__init__(message)
+        self.is_final = is_final
+
+
 @dataclass(frozen=True)
 class ReservedPorts:
     """Ports that nobody else can bind while the sockets are open; close them once the monitor has copies."""
 
-    endpoint_id: str
     ports: tuple[PublishedPort, ...]
     sockets: tuple[socket.socket, ...]
 
@@ -37,8 +45,7 @@ class ReservedPorts:
 
     def close(self) -> None:
         """Close the daemon's copies; closing twice is no error."""
-        for held in self.sockets:
-            held.close()
+        _close(self.sockets)
 
     def __enter__(self) -> "ReservedPorts":
         return self
@@ -54,52 +61,46 @@ class PortReserver:
         self._range = port_range
         self._next = port_range[0]
 
-    def reserve(
-        self, endpoint_id: str, requests: Sequence[PortRequest], taken: Iterable[tuple[str, str, int]] = ()
-    ) -> ReservedPorts:
-        """Bind a socket for each request, in order, or none at all.
+    def reserve(self, requests: Sequence[PortRequest], taken: Collection[Source] = ()) -> ReservedPorts:
+        """Bind sockets for each request, in order, or none at all.
 
-        ``taken`` are protocol, address and port of what containers have: the kernel refuses those as well,
-        but only as long as it knows the protocol, and not in words that a user understands.
+        ``taken`` is what containers have, best as a set or a mapping: the kernel refuses that as well, but
+        only as long as it knows the protocol, and not in words that a user understands.
 
         Raises:
             PortTaken: nothing that a request allows is free.
         """
-        known = set(taken)
+        own: set[Source] = set()
         ports: list[PublishedPort] = []
         sockets: list[socket.socket] = []
         try:
             for request in requests:
-                port, held = self._reserve_one(request, known)
-                known.add((request.protocol, request.host_ip, port))
-                ports.append(_published(request, port))
-                sockets += [held] if held else []
+                port, held = self._reserve_one(request, taken, own)
+                sockets += held
+                own.update(Source(request.protocol, host_ip, port) for host_ip in request.host_ips)
+                ports += [_published(request, host_ip, port) for host_ip in request.host_ips]
         except BaseException:
-            for held in sockets:
-                held.close()
+            _close(sockets)
             raise
-        return ReservedPorts(endpoint_id, tuple(ports), tuple(sockets))
+        return ReservedPorts(tuple(ports), tuple(sockets))
 
     def _reserve_one(
-        self, request: PortRequest, known: set[tuple[str, str, int]]
-    ) -> tuple[int, socket.socket | None]:
-        refusal = ""
+        self, request: PortRequest, *taken: Collection[Source]
+    ) -> tuple[int, list[socket.socket]]:
+        """The first port that is free on all addresses of the request, and the sockets that keep it."""
+        refusal: _Refused | None = None
         for port in self._candidates(request):
-            if _is_known(request, port, known):
-                refusal = f"Bind for {request.host_ip}:{port} failed: port is already allocated"
-                continue
             try:
-                held = bind(request.protocol, request.host_ip, port)
-            except OSError as error:
-                reason = describe_errno(error.errno or 0)
-                refusal = f"failed to bind host port {request.host_ip}:{port}/{request.protocol}: {reason}"
-                if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                held = _bind_all(request, port, taken)
+            except _Refused as error:
+                refusal = error
+                if error.is_final:
                     break
                 continue
             if not request.first:
                 self._next = port + 1
             return port, held
-        raise PortTaken(refusal)
+        raise PortTaken(str(refusal))
 
     def _candidates(self, request: PortRequest) -> Iterable[int]:
         if request.first:
@@ -109,20 +110,67 @@ class PortReserver:
         return chain(range(start, last + 1), range(first, start))
 
 
-def _published(request: PortRequest, port: int) -> PublishedPort:
+def _published(request: PortRequest, host_ip: str, port: int) -> PublishedPort:
     return PublishedPort(
-        container_port=request.container_port,
-        protocol=request.protocol,
-        host_ip=request.host_ip,
-        host_port=port,
+        container_port=request.container_port, protocol=request.protocol, host_ip=host_ip, host_port=port
     )
 
 
-def _is_known(request: PortRequest, port: int, known: set[tuple[str, str, int]]) -> bool:
-    """Whether a container has the port on this address, on all addresses, or, if we want all, on any."""
-    if request.host_ip == "0.0.0.0":
-        return any(protocol == request.protocol and number == port for protocol, _, number in known)
-    return not known.isdisjoint({(request.protocol, ip, port) for ip in (request.host_ip, "0.0.0.0")})
+def _bind_all(request: PortRequest, port: int, taken: Iterable[Collection[Source]]) -> list[socket.socket]:
+    """Bind a port on all addresses of a request, or on none.
+
+    Raises:
+        _Refused: it is not free on one of them.
+    """
+    held: list[socket.socket] = []
+    for host_ip in request.host_ips:
+        where = Source(request.protocol, host_ip, port)
+        try:
+            if any(_is_taken(where, found) for found in taken):
+                raise _Refused(f"Bind for {where} failed: port is already allocated", is_final=False)
+            try:
+                bound = bind(request.protocol, host_ip, port)
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE and any(_is_met(where, found) for found in taken):
+                    raise _Refused(
+                        f"Bind for {where} failed: port is already allocated", is_final=False
+                    ) from error
+                reason = describe_errno(error.errno or 0)
+                raise _Refused(
+                    f"failed to bind host port {where}/{request.protocol}: {reason}",
+                    is_final=error.errno not in (errno.EADDRINUSE, errno.EACCES),
+                ) from error
+        except _Refused:
+            _close(held)
+            raise
+        held += [bound] if bound is not None else []
+    return held
+
+
+def _is_taken(where: Source, taken: Collection[Source]) -> bool:
+    """Whether a container has the port at this address, or at all addresses.
+
+    For all addresses those at single ones matter, too; the kernel knows them, but for a protocol that it has
+    no sockets of.
+    """
+    everywhere = Source(where.protocol, ANY_IPV6 if ":" in where.address else ANY_IPV4, where.port)
+    if where in taken or everywhere in taken:
+        return True
+    return where.protocol == "sctp" and _is_met(where, taken)
+
+
+def _is_met(where: Source, taken: Iterable[Source]) -> bool:
+    """Whether all addresses are wanted, and a container has the port at one of them; looks through all."""
+    return where.address in (ANY_IPV4, ANY_IPV6) and any(
+        (other.protocol, other.port) == (where.protocol, where.port)
+        and (":" in other.address) == (":" in where.address)
+        for other in taken
+    )
+
+
+def _close(sockets: Iterable[socket.socket]) -> None:
+    for held in sockets:
+        held.close()
 
 
 def bind(protocol: str, address: str, port: int) -> socket.socket | None:
@@ -132,12 +180,13 @@ def bind(protocol: str, address: str, port: int) -> socket.socket | None:
         OSError: the port is taken, or the address is not one of this host's.
     """
     try:
-        held = socket.socket(socket.AF_INET, _TYPES[protocol], _NUMBERS[protocol])
+        held = socket.socket(_family(address), _TYPES[protocol], _NUMBERS[protocol])
     except OSError as error:
         if protocol == "sctp" and error.errno in _NO_SCTP:
             return None
         raise
     try:
+        _keep_to_family(held)
         held.bind((address, port))
     except OSError as error:
         held.close()
@@ -154,8 +203,9 @@ def _bind_over_closed_connections(address: str, port: int) -> socket.socket:
     listen has it alone, and only until others may reuse it. The shutdown ends the listening and keeps the
     port.
     """
-    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    held = socket.socket(_family(address), socket.SOCK_STREAM)
     try:
+        _keep_to_family(held)
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.bind((address, port))
         held.listen(0)
@@ -165,3 +215,13 @@ def _bind_over_closed_connections(address: str, port: int) -> socket.socket:
         held.close()
         raise
     return held
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def _keep_to_family(held: socket.socket) -> None:
+    """All addresses of IPv6 are not those of IPv4: these have a socket of their own, or none."""
+    if held.family == socket.AF_INET6:
+        held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

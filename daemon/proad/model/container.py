@@ -15,7 +15,8 @@ from proad.model.health import Health, HealthStatus
 from proad.model.hostconfig import ContainerConfig, HostConfig
 from proad.model.links import Link
 from proad.model.mounts import MountPoint
-from proad.model.network import Endpoint, EndpointSettings
+from proad.model.network import DEFAULT_BRIDGE, Endpoint, EndpointSettings
+from proad.model.ports import PublishedPort
 
 
 class Status(StrEnum):
@@ -85,7 +86,12 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     cgroup: str = ""
     netns: str = ""
     """Path of the network namespace's bind mount, where the run has one of its own."""
-    endpoint: Endpoint | None = None
+    endpoints: tuple[Endpoint, ...] = ()
+    """Its attachments to networks, in the order of its interfaces."""
+    held_ports: tuple[PublishedPort, ...] = ()
+    """The host's ports that are kept for it, whether a network of its publishes them now or not."""
+    late_ports: bool = False
+    """They were chosen after its start, so that the daemon keeps their sockets and not the monitor."""
     steps: tuple[StepTime, ...] = ()
     apparmor: str = ""
     """The AppArmor profile that it is confined by; empty where the host has no AppArmor."""
@@ -99,6 +105,16 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """What shall end it; after the end only a restart stays here, until the next run begins."""
     limits_in_doubt: bool = False
     """An update is changing its limits in the kernel; what the record says is not certain."""
+
+    @property
+    def default_endpoint(self) -> Endpoint | None:
+        """Its attachment to the default bridge, which legacy links are for."""
+        return next((endpoint for endpoint in self.endpoints if endpoint.network == DEFAULT_BRIDGE), None)
+
+    @property
+    def ports(self) -> tuple[PublishedPort, ...]:
+        """All that it publishes, by whichever endpoint."""
+        return tuple(port for endpoint in self.endpoints for port in endpoint.ports)
 
 
 class Container(msgspec.Struct, frozen=True, kw_only=True):

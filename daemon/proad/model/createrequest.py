@@ -126,8 +126,6 @@ def _networks(value: Any) -> dict[str, EndpointSettings]:
     for name, wish in endpoints.items():
         where = f"NetworkingConfig.EndpointsConfig.{name}"
         networks[name] = gojson.convert({} if wish is None else wish, EndpointSettings, where)
-        if wish is not None and gojson.field(wish, "GwPriority"):
-            raise errors.InvalidParameter(f"{where}.GwPriority is not supported by this engine")
     return networks
 
 

@@ -30,7 +30,7 @@ HostRecord = tuple[str, Sequence[str]]
 
 def hosts_text(
     *,
-    address: str = "",
+    addresses: Sequence[str] = (),
     hostname: str = "",
     domainname: str = "",
     extra: Iterable[HostRecord] = (),
@@ -38,9 +38,10 @@ def hosts_text(
 ) -> str:
     """Return ``/etc/hosts`` of a container with a network namespace of its own.
 
-    ``address`` is empty where it has no interface but ``lo``: then its own name is not there, as with Docker.
+    ``addresses`` are its own, none where it has no interface but ``lo``: then its name is not there, as with
+    Docker.
     """
-    own = [(address, own_names(hostname, domainname))] if address and hostname else []
+    own = [(address, own_names(hostname, domainname)) for address in addresses if hostname]
     return _lines([*_LOCAL_HOSTS, *extra, *links, *own])
 
 
@@ -57,6 +58,26 @@ def own_names(hostname: str, domainname: str) -> tuple[str, ...]:
     if "." in hostname:
         return hostname, hostname.partition(".")[0]
     return (hostname,)
+
+
+def with_own_addresses(
+    text: str, addresses: Sequence[str], *, hostname: str, domainname: str, extra: Iterable[str] = ()
+) -> str:
+    """Return a living hosts file in which the container itself is at ``addresses``, and nowhere else.
+
+    Lines as :func:`hosts_text` writes them for its own names come and go; all others are somebody else's, and
+    so are those that ``--add-host`` asked for (``extra``), whatever host they name.
+    """
+    if not hostname:
+        return text
+    names = own_names(hostname, domainname)
+    kept = {*addresses, *(split_extra_host(entry)[1] for entry in extra)}
+    own = re.compile(rf"^([^\s#]+)\t{re.escape(' '.join(names))}\n", re.MULTILINE)
+    text = own.sub(lambda line: line[0] if line[1] in kept else "", text)
+    present = {line[1] for line in own.finditer(text)}
+    if text and not text.endswith("\n"):
+        text += "\n"
+    return text + _lines((address, names) for address in addresses if address not in present)
 
 
 def with_host_at(text: str, own: str, *, name: str, address: str) -> str:
@@ -188,3 +209,78 @@ def _is_reachable(server: str) -> bool:
     except ValueError:
         return False
     return address.version == 4 and not address.is_loopback
+
+
+def nameservers(text: str) -> list[str]:
+    """Return the servers of a ``resolv.conf``, in order, those alone that are addresses."""
+    return [server for server in _values(text, "nameserver") if _is_address(server)]
+
+
+# --- the resolver of networks with names ----------------------------------------------------------------
+
+RESOLVER_ADDRESS = "127.0.0.11"
+"""Where the daemon's resolver answers inside a container."""
+
+_REPLACED = "# replaced: "
+_ADDED = "# added: options "
+_NDOTS = "ndots:0"
+
+
+def with_resolver(text: str) -> str:
+    """Return a ``resolv.conf`` that asks the daemon's resolver, which asks the servers that stood there.
+
+    A name without a dot is looked up as it is first, unless there is another wish about that (``ndots``).
+    What was there before stays as comments, for :func:`without_resolver`. A file that asks the resolver
+    already is returned as it is.
+    """
+    if RESOLVER_ADDRESS in _values(text, "nameserver"):
+        return text
+    lines = [f"nameserver {RESOLVER_ADDRESS}"]
+    options: list[str] = []
+    for line in text.splitlines():
+        words = line.split()
+        if words[:1] == ["nameserver"]:
+            lines.append(_REPLACED + line)
+        elif words[:1] == ["options"]:
+            options += [word for word in words[1:] if not _is_bad_ndots(word)]
+        else:
+            lines.append(line)
+    if not any(word.startswith("ndots:") for word in options):
+        options.append(_NDOTS)
+        lines.append(_ADDED + _NDOTS)
+    lines.append(f"options {' '.join(options)}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def without_resolver(text: str) -> str:
+    """Undo :func:`with_resolver`, and leave alone what the container has changed since."""
+    if RESOLVER_ADDRESS not in _values(text, "nameserver") or _REPLACED not in text:
+        return text
+    lines = []
+    added = f"{_ADDED}{_NDOTS}\n" in text
+    for line in text.splitlines():
+        words = line.split()
+        if words == ["nameserver", RESOLVER_ADDRESS] or line == _ADDED + _NDOTS:
+            continue
+        if line.startswith(_REPLACED):
+            lines.append(line.removeprefix(_REPLACED))
+        elif words[:1] == ["options"] and added:
+            if left := [word for word in words[1:] if word != _NDOTS]:
+                lines.append(f"options {' '.join(left)}")
+        else:
+            lines.append(line)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _is_bad_ndots(option: str) -> bool:
+    """Whether an option would be one of ``ndots`` but for its number."""
+    name, _, number = option.partition(":")
+    return name == "ndots" and not number.isdecimal()
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -5,11 +5,13 @@ booleans, ``{"status": {"running": true}}``, and some newer ones still do.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
 from proad.model import errors
+from proad.model.durations import parse_timestamp_ns
 from proad.model.gojson import UNREADABLE
 
 Filters = dict[str, list[str]]
@@ -54,6 +56,31 @@ def parse_boolean(filters: Filters, name: str) -> bool | None:
 
 
 _TRUTH = {"1": True, "true": True, "True": True, "0": False, "false": False, "False": False}
+
+
+def parse_time_ns(filters: Mapping[str, Sequence[str]], name: str) -> int | None:
+    """The point in time that the filter ``name`` tells, in nanoseconds since the epoch; ``None`` if it is not
+    there. Durations are before now.
+
+    Raises:
+        errors.InvalidParameter: it has several values, or one that is no time.
+    """
+    values = filters.get(name)
+    if values is None:
+        return None
+    if len(values) != 1:
+        raise errors.InvalidParameter(f"more than one {name} filter specified")
+    return parse_timestamp_ns(values[0], now_ns=time.time_ns())
+
+
+def is_before(filters: Mapping[str, Sequence[str]], name: str, created_ns: int) -> bool:
+    """Whether the filter is absent or what was made at ``created_ns`` is older than it says.
+
+    Raises:
+        errors.InvalidParameter: as with :func:`parse_time_ns`.
+    """
+    limit_ns = parse_time_ns(filters, name)
+    return limit_ns is None or created_ns < limit_ns
 
 
 def match_labels(labels: Mapping[str, str], wanted: Iterable[str]) -> bool:

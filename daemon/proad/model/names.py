@@ -1,10 +1,15 @@
-"""Sync, pure. Names of containers: Docker's pattern, and readable ones for those who give none."""
+"""Sync, pure. Names of containers: Docker's pattern, readable ones for those who give none, and those that
+others know them by.
+"""
 
 import re
-from collections.abc import Callable, Container
+from collections import abc
+from collections.abc import Callable
 from random import Random
 
 from proad.model import errors
+from proad.model.container import Container
+from proad.model.network import EndpointSettings
 
 NAME_CHARACTERS = "[a-zA-Z0-9][a-zA-Z0-9_.-]"
 _NAME = re.compile(rf"/?{NAME_CHARACTERS}+")
@@ -38,7 +43,7 @@ def check_name(name: str) -> str:
     return name.removeprefix("/")
 
 
-def generate_name(taken: Container[str] | Callable[[str], bool], random: Random) -> str:
+def generate_name(taken: abc.Container[str] | Callable[[str], bool], random: Random) -> str:
     """A readable name that is not in ``taken``; a number follows it once the plain ones become scarce."""
     is_taken = taken if callable(taken) else taken.__contains__
     for attempt in range(1000):
@@ -48,3 +53,9 @@ def generate_name(taken: Container[str] | Callable[[str], bool], random: Random)
         if not is_taken(name):
             return name
     raise errors.System("no container name is left to generate")
+
+
+def dns_names(container: Container, wish: EndpointSettings) -> list[str]:
+    """What a container is called on a network where names are for it, in Docker's order, each once."""
+    names = [container.name, *(wish.aliases or ()), container.short_id, container.config.hostname]
+    return [name for name in dict.fromkeys(names) if name]

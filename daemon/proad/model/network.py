@@ -1,17 +1,20 @@
-"""Sync, pure. Networks and endpoints as records; the choice of subnets, addresses and ports as functions."""
+"""Sync, pure. Networks and endpoints as records, and what they are called."""
 
-import ipaddress
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from collections.abc import Iterable
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
+from typing import Literal
 
 import msgspec
 
 from proad.model import errors
+from proad.model.ports import PublishedPort
 
-PROTOCOLS = ("tcp", "udp", "sctp")
-MIN_PORT, MAX_PORT = 1, 65535
-
+DEFAULT_BRIDGE = "bridge"
+ON_LINK = ("0.0.0.0", "::")
+"""Gateways of IPv4 and IPv6 that are no others' addresses: whatever there is, the interface leads to it."""
+PREDEFINED = (DEFAULT_BRIDGE, "host", "none")
 INTERFACE_PREFIX = "veth"
 _INTERFACE_NAME = re.compile(r"veth[0-9a-f]{11}")
 _MAC_ADDRESS = re.compile(r"[0-9A-Fa-f]{2}(?:([:-])[0-9A-Fa-f]{2})(?:\1[0-9A-Fa-f]{2}){4}")
@@ -32,62 +35,134 @@ class EndpointSettings(msgspec.Struct, frozen=True, kw_only=True, rename="pascal
     links: list[str] | None = None
     mac_address: str = ""
     driver_opts: dict[str, str] | None = None
+    gw_priority: int = 0
     ipam_config: IpamWish | None = msgspec.field(default=None, name="IPAMConfig")
 
 
-class PublishedPort(msgspec.Struct, frozen=True, kw_only=True):
-    """One port of the host that leads to one port of the container, by ``tcp``, ``udp`` or ``sctp``."""
+class Pool(msgspec.Struct, frozen=True, kw_only=True):
+    """One subnet of a network, of IPv4 or IPv6, as text.
 
-    container_port: int
-    protocol: str
-    host_ip: str
-    host_port: int
+    ``ip_range`` is the part that addresses are chosen from, empty for all; ``auxiliary`` are addresses that
+    are never given out, by the names that the user gave them. ``chosen``: nobody asked for this subnet.
+    """
+
+    subnet: str
+    ip_range: str = ""
+    gateway: str = ""
+    auxiliary: dict[str, str] = {}
+    chosen: bool = False
 
 
-class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """A container's live attachment to a bridge network, for one run."""
+class NetworkState(StrEnum):
+    """Where a network is in its life: what a crash cuts short in the first or the last is taken away."""
 
-    network: str
-    network_id: str
-    endpoint_id: str
-    netns: str
-    """Path of the network namespace's bind mount."""
-    host_interface: str
-    address: str
-    prefix_length: int
-    gateway: str
-    mac_address: str
-    ports: tuple[PublishedPort, ...] = ()
+    CREATING = "creating"
+    READY = "ready"
+    REMOVING = "removing"
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True):
-    """A network that containers may name; ``subnet`` and ``gateway`` are empty where the driver has none."""
+    """A network that containers may name.
+
+    ``options`` and ``labels`` are as the user gave them. ``interface`` is the host's: the bridge, or what
+    ``macvlan`` and ``ipvlan`` lie on; empty where the driver has none.
+    """
 
     id: str
     name: str
     driver: str
     created_ns: int
-    subnet: str = ""
-    gateway: str = ""
+    state: NetworkState = NetworkState.READY
+    pools: tuple[Pool, ...] = ()
+    ipv4: bool = True
+    ipv6: bool = False
+    internal: bool = False
+    attachable: bool = False
+    interface: str = ""
+    ipam_driver: str = "default"
+    ipam_options: dict[str, str] = {}
     options: dict[str, str] = {}
+    labels: dict[str, str] = {}
+
+    @property
+    def is_predefined(self) -> bool:
+        return self.name in PREDEFINED
+
+    @property
+    def is_default_bridge(self) -> bool:
+        return self.name == DEFAULT_BRIDGE
 
 
-class PortRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A wish to publish: any free host port from ``first`` to ``last``; both 0 for "choose one"."""
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A container's live attachment to a network, for one run.
 
-    container_port: int
-    protocol: str
-    host_ip: str
-    first: int = 0
-    last: int = 0
+    ``interface`` is what the container sees, ``host_interface`` the other end of its veth pair, empty with
+    drivers that have none. Addresses are empty, their prefix lengths 0, where the network has none of their
+    family; so are gateways that there are none of, and 0.0.0.0 or :: where the interface itself leads out.
+    ``link_local`` are further addresses, for its neighbours only. ``ports`` are those published by this
+    endpoint.
+    """
+
+    network: str
+    network_id: str
+    driver: str
+    endpoint_id: str
+    netns: str
+    """Path of the network namespace's bind mount."""
+    interface: str
+    master: str
+    """The bridge, or the parent link."""
+    host_interface: str = ""
+    mac_address: str = ""
+    address: str = ""
+    prefix_length: int = 0
+    gateway: str = ""
+    ipv6_address: str = ""
+    ipv6_prefix_length: int = 0
+    ipv6_gateway: str = ""
+    gw_priority: int = 0
+    link_local: tuple[str, ...] = ()
+    ports: tuple[PublishedPort, ...] = ()
+    state: Literal["joining", "joined", "leaving"] = "joined"
+    """What a running container's connect and disconnect are doing to it just now."""
+
+    @property
+    def has_names(self) -> bool:
+        """Whether containers find each other by name there: everywhere but on the default bridge."""
+        return self.network not in PREDEFINED
+
+    @property
+    def interfaces(self) -> list[IPv4Interface | IPv6Interface]:
+        """All addresses that its interface has."""
+        found = (self.ipv4_interface, self.ipv6_interface, *map(link_local_interface, self.link_local))
+        return [address for address in found if address is not None]
+
+    @property
+    def ipv4_interface(self) -> IPv4Interface | None:
+        return IPv4Interface(f"{self.address}/{self.prefix_length}") if self.address else None
+
+    @property
+    def ipv6_interface(self) -> IPv6Interface | None:
+        return IPv6Interface(f"{self.ipv6_address}/{self.ipv6_prefix_length}") if self.ipv6_address else None
+
+
+def link_local_interface(address: str) -> IPv4Interface | IPv6Interface:
+    """A link-local address with the prefix that all of them have."""
+    return IPv6Interface(f"{address}/64") if ":" in address else IPv4Interface(f"{address}/16")
+
+
+def own_addresses(endpoints: Iterable[Endpoint]) -> list[str]:
+    """The addresses that a container has by its endpoints, IPv4 before IPv6 of each."""
+    pairs = ((endpoint.address, endpoint.ipv6_address) for endpoint in endpoints)
+    return [address for pair in pairs for address in pair if address]
 
 
 # --- names ----------------------------------------------------------------------------------------------
 
 
-def interface_name(run_id: str) -> str:
-    """Name the host's end of a run's veth pair, in the kernel's 15 characters; run ids are hexadecimal."""
-    return INTERFACE_PREFIX + run_id[:11]
+def interface_name(endpoint_id: str) -> str:
+    """Name the host's end of a veth pair, in the kernel's 15 characters; ids are hexadecimal."""
+    return INTERFACE_PREFIX + endpoint_id[:11]
 
 
 def is_interface_name(name: str) -> bool:
@@ -117,130 +192,22 @@ def check_mac(text: str) -> str:
     return mac
 
 
-# --- subnets and addresses ------------------------------------------------------------------------------
+def random_mac(five_bytes: bytes) -> str:
+    """Return a MAC address that is locally administered, from five bytes that nobody else has."""
+    return ":".join(f"{byte:02x}" for byte in b"\x02" + five_bytes)
 
 
-def choose_subnet(pools: Iterable[tuple[str, int]], taken: Collection[IPv4Network]) -> IPv4Interface:
-    """Return the gateway's address in the first piece of a pool that overlaps nothing taken.
+# --- gateways -------------------------------------------------------------------------------------------
 
-    ``pools`` are pairs of a base and a prefix length: ``("172.17.0.0/12", 16)`` gives 172.17.0.0/16,
-    172.18.0.0/16 and so on to the end of 172.16.0.0/12. ``taken`` are the networks that this host has
-    routes or addresses in.
 
-    Raises:
-        errors.Unavailable: all pieces overlap something.
+def elect_gateways(endpoints: Iterable[Endpoint]) -> tuple[Endpoint | None, Endpoint | None]:
+    """The endpoints of one run whose gateways are its default ones, of IPv4 and of IPv6.
+
+    The highest priority wins, then the first in the order of the networks' names; None where no network has a
+    gateway, as internal ones.
     """
-    for base, size in pools:
-        start = IPv4Interface(base)
-        for subnet in start.network.subnets(new_prefix=size):
-            if subnet.broadcast_address < start.ip:
-                continue
-            if not any(subnet.overlaps(other) for other in taken):
-                return IPv4Interface((subnet.network_address + 1, size))
-    raise errors.Unavailable(
-        "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the "
-        "network"
+    ranked = sorted(endpoints, key=lambda endpoint: (-endpoint.gw_priority, endpoint.network))
+    return (
+        next((endpoint for endpoint in ranked if endpoint.gateway), None),
+        next((endpoint for endpoint in ranked if endpoint.ipv6_gateway), None),
     )
-
-
-def next_address(gateway: IPv4Interface, taken: Collection[IPv4Address], last: IPv4Address) -> IPv4Address:
-    """Return the first free address after ``last``, going round: a released one rests as long as it can.
-
-    Raises:
-        errors.Unavailable: every host address of the subnet is taken.
-    """
-    subnet = gateway.network
-    lowest, highest = int(subnet.network_address) + 1, int(subnet.broadcast_address) - 1
-    count = highest - lowest + 1
-    start = int(last) + 1 if lowest <= int(last) < highest else lowest
-    for step in range(count):
-        address = IPv4Address(lowest + (start - lowest + step) % count)
-        if address != gateway.ip and address not in taken:
-            return address
-    raise errors.Unavailable(f"no available IPv4 addresses on this network's address pool: {subnet}")
-
-
-# --- ports ----------------------------------------------------------------------------------------------
-
-
-def parse_port(text: str) -> tuple[int, str]:
-    """Return number and protocol of ``80/tcp``; the protocol is ``tcp`` where none is given.
-
-    Raises:
-        errors.InvalidParameter: no number from 1 to 65535, or an unknown protocol.
-    """
-    number, _, protocol = text.partition("/")
-    protocol = protocol.lower() or "tcp"
-    if protocol not in PROTOCOLS:
-        raise errors.InvalidParameter(f"invalid port specification: {text!r}: invalid proto: {protocol}")
-    return _port_number(number, text), protocol
-
-
-def _port_number(text: str, whole: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,5}", text) or not MIN_PORT <= int(text) <= MAX_PORT:
-        raise errors.InvalidParameter(f"invalid port specification: {whole!r}")
-    return int(text)
-
-
-def parse_host_port(text: str) -> tuple[int, int]:
-    """Return first and last of ``8080`` or ``8000-8010``; (0, 0) for empty or ``0``, which mean "choose one".
-
-    Raises:
-        errors.InvalidParameter: something else, or a range that runs backwards.
-    """
-    if text in ("", "0"):
-        return 0, 0
-    low, dash, high = text.partition("-")
-    first = _port_number(low, text)
-    last = _port_number(high, text) if dash else first
-    if last < first:
-        raise errors.InvalidParameter(f"invalid port specification: {text!r}: the range runs backwards")
-    return first, last
-
-
-def parse_host_ip(text: str) -> str:
-    """Return the host address that a port binds to; empty means all of IPv4.
-
-    Raises:
-        errors.InvalidParameter: no address, or one of IPv6: containers have no IPv6 address to lead to.
-    """
-    if not text:
-        return "0.0.0.0"
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        raise errors.InvalidParameter(f"invalid HostIp {text!r}: not an IP address") from None
-    if not isinstance(address, IPv4Address):
-        raise errors.InvalidParameter(
-            f"invalid HostIp {text!r}: publishing on an IPv6 address needs a network that has IPv6"
-        )
-    return str(address)
-
-
-def requested_ports(
-    exposed: Iterable[str], bindings: Mapping[str, Iterable[tuple[str, str]]], publish_all: bool
-) -> list[PortRequest]:
-    """Return what a container wants published, fixed ports before chosen ones so that none is chosen away.
-
-    ``exposed`` and the keys of ``bindings`` are ``80/tcp``; a binding is a pair of host address and host
-    port (or range). An empty list of bindings asks for any port; with ``publish_all``, so does every
-    exposed port without bindings.
-
-    Raises:
-        errors.InvalidParameter: a port, range, protocol or address is malformed.
-    """
-    wishes = list(_wishes(exposed, bindings, publish_all))
-    return sorted(wishes, key=lambda wish: (wish.first == 0, wish.last - wish.first))
-
-
-def _wishes(
-    exposed: Iterable[str], bindings: Mapping[str, Iterable[tuple[str, str]]], publish_all: bool
-) -> Iterator[PortRequest]:
-    for key in sorted(set(bindings) | (set(exposed) if publish_all else set())):
-        port, protocol = parse_port(key)
-        pairs = list(bindings.get(key, ())) or [("", "")]
-        for host_ip, host_port in pairs:
-            first, last = parse_host_port(host_port)
-            yield PortRequest(
-                container_port=port, protocol=protocol, host_ip=parse_host_ip(host_ip), first=first, last=last
-            )

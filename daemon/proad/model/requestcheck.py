@@ -9,11 +9,13 @@ import ipaddress
 import re
 
 from proad.model import capabilities, devices, errors, limits
+from proad.model.endpointcheck import check_attachments
 from proad.model.health import refuse_healthcheck
 from proad.model.hostconfig import ContainerConfig, HostConfig
 from proad.model.links import parse_link
 from proad.model.logoptions import check_log_options
-from proad.model.network import EndpointSettings, check_mac, parse_host_ip, parse_host_port, parse_port
+from proad.model.network import EndpointSettings, check_mac
+from proad.model.ports import parse_host_ip, parse_host_port, parse_port
 from proad.model.security import parse_security_opt
 from proad.model.signals import parse_signal
 from proad.model.storage import parse_storage_opt
@@ -45,7 +47,7 @@ def check_request(
         raise errors.InvalidParameter("can't create 'AutoRemove' container with restart policy")
     _check_security(host_config)
     _check_network(config, host_config)
-    _check_endpoints(networks or {})
+    check_attachments(networks or {})
     check_log_options(host_config.log_config)
 
 
@@ -234,23 +236,3 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _check_endpoints(networks: dict[str, EndpointSettings]) -> None:
-    for name, endpoint in networks.items():
-        wish = endpoint.ipam_config
-        if wish is not None and (wish.ipv4_address or wish.ipv6_address or wish.link_local_ips):
-            raise errors.InvalidParameter(
-                "invalid endpoint settings: user specified IP address is supported on "
-                "user defined networks only"
-            )
-        if endpoint.aliases:
-            raise errors.InvalidParameter(
-                "invalid endpoint settings: network-scoped aliases are only supported for "
-                "user-defined networks"
-            )
-        for field, value in (("DriverOpts", endpoint.driver_opts), ("Links", endpoint.links)):
-            if value:
-                raise _unsupported(f"EndpointsConfig.{name}.{field}")
-        if endpoint.mac_address:
-            check_mac(endpoint.mac_address)

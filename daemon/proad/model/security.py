@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from proad.model import errors
+from proad.model import capabilities, errors
+from proad.model.hostconfig import HostConfig
 
 _TRUTH = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
 
@@ -51,3 +52,18 @@ def parse_security_opt(options: Iterable[str]) -> SecurityOptions:
         else:
             raise errors.InvalidParameter(f'invalid --security-opt 2: "{option}"')
     return SecurityOptions(no_new_privileges, seccomp, apparmor, tuple(labels))
+
+
+def may_configure_network(host_config: HostConfig) -> bool:
+    """Whether a container may change its interfaces and addresses: what it does with them is its own affair.
+
+    Raises:
+        errors.InvalidParameter: a name is not a capability's.
+    """
+    given, _ = capabilities.choose(
+        host_config.cap_add,
+        host_config.cap_drop,
+        privileged=host_config.privileged,
+        held=capabilities.BY_NUMBER,
+    )
+    return "CAP_NET_ADMIN" in given

@@ -20,6 +20,7 @@ from proad.model import errors
 from proad.model.container import Container
 from proad.model.exec import ExecRecord
 from proad.model.image import Image
+from proad.model.network import Network
 from proad.model.volume import Volume
 from proad.store.flusher import Flusher
 from proad.store.journal import Event, Journal
@@ -44,6 +45,7 @@ MIGRATIONS = (
     CREATE INDEX events_by_time ON events (time_ns);
     """,
     "CREATE TABLE execs (id TEXT PRIMARY KEY, record BLOB NOT NULL) STRICT, WITHOUT ROWID;",
+    "CREATE TABLE networks (id TEXT PRIMARY KEY, record BLOB NOT NULL) STRICT, WITHOUT ROWID;",
 )
 """Applied in order; the database's ``user_version`` is how many it has had. Never edit one that was released.
 """
@@ -77,6 +79,7 @@ class Store:
         self._images = _load(connection, "images", "id", Image)
         self._volumes = _load(connection, "volumes", "name", Volume)
         self._execs = _load(connection, "execs", "id", ExecRecord)
+        self._networks = _load(connection, "networks", "id", Network)
         self._references = dict(connection.execute("SELECT reference, image_id FROM image_references"))
         self._synchronous = "FULL"
         self.containers: Mapping[str, Container] = MappingProxyType(self._containers)
@@ -84,6 +87,8 @@ class Store:
         self.volumes: Mapping[str, Volume] = MappingProxyType(self._volumes)
         self.execs: Mapping[str, ExecRecord] = MappingProxyType(self._execs)
         """Those that were started and have not ended."""
+        self.networks: Mapping[str, Network] = MappingProxyType(self._networks)
+        """Those that users made; the predefined ones are in no table."""
         self.references: Mapping[str, str] = MappingProxyType(self._references)
         """Canonical reference to image id."""
 
@@ -211,6 +216,12 @@ class Transaction:
 
     def delete_exec(self, exec_id: str) -> None:
         self._delete("execs", "id", exec_id)
+
+    def put_network(self, network: Network) -> None:
+        self._put("networks", "id", network.id, network)
+
+    def delete_network(self, network_id: str) -> None:
+        self._delete("networks", "id", network_id)
 
     def put_reference(self, reference: str, image_id: str) -> None:
         self._execute("INSERT OR REPLACE INTO image_references VALUES (?, ?)", (reference, image_id))

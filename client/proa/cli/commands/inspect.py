@@ -20,7 +20,7 @@ Finder = Callable[[Client, str, bool], Any]
 FINDERS: dict[str, Finder] = {
     "container": lambda client, name, size: client.containers.inspect(name, size=size),
     "image": lambda client, name, _size: client.images.inspect(name),
-    "network": lambda client, name, _size: client.system.inspect_network(name),
+    "network": lambda client, name, _size: client.networks.inspect(name),
     "volume": lambda client, name, _size: client.volumes.inspect(name),
 }
 FORMAT_HELP = "'json' or a Go template"
@@ -93,6 +93,21 @@ def inspect_image(session: Session, /, names: tuple[str, ...], form: str) -> Non
 @pass_session
 def inspect_volume(session: Session, /, names: tuple[str, ...], form: str) -> None:
     _inspect(session, names, form, False, {"volume": FINDERS["volume"]})
+
+
+@click.command(
+    "inspect",
+    cls=Command,
+    usage="[OPTIONS] NETWORK [NETWORK...]",
+    help="Display detailed information on one or more networks",
+)
+@click.option("-f", "--format", "form", default="", help=FORMAT_HELP)
+@click.option("-v", "--verbose", is_flag=True, help="Verbose output for diagnostics")
+@click.argument("names", nargs=-1, required=True, shell_complete=complete.network)
+@pass_session
+def inspect_network(session: Session, /, names: tuple[str, ...], form: str, verbose: bool) -> None:
+    finder: Finder = lambda client, name, _size: client.networks.inspect(name, verbose=verbose)  # noqa: E731
+    _inspect(session, names, form, False, {"network": finder})
 
 
 def _timelines(session: Session, names: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Sync, blocking. `prune` of containers, images and volumes, and of all of them at once."""
+"""Sync, blocking. `prune` of containers, images, networks and volumes, and of all of them at once."""
 
 from __future__ import annotations
 
@@ -53,6 +53,18 @@ def prune_images(session: Session, /, all_: bool, filters: tuple[str, ...], forc
     print(f"Total reclaimed space: {human_size(space_bytes)}")
 
 
+@click.command("prune", cls=Command, help="Remove all unused networks")
+@click.option("--filter", "filters", multiple=True, help=FILTER_HELP)
+@click.option("-f", "--force", is_flag=True, help=FORCE_HELP)
+@pass_session
+def prune_networks(session: Session, /, filters: tuple[str, ...], force: bool) -> None:
+    if not confirm(
+        "WARNING! This will remove all custom networks not used by at least one container.", force
+    ):
+        raise click.ClickException("network prune has been cancelled")
+    _report("Deleted Networks", session.client.networks.prune(parse_filters(filters)))
+
+
 @click.command("prune", cls=Command, help="Remove unused local volumes")
 @click.option("-a", "--all", "all_", is_flag=True, help="Remove all unused volumes, not just anonymous ones")
 @click.option("--filter", "filters", multiple=True, help=FILTER_HELP)
@@ -72,7 +84,11 @@ def prune_volumes(session: Session, /, all_: bool, filters: tuple[str, ...], for
     print(f"Total reclaimed space: {human_size(pruned.space_bytes)}")
 
 
-@click.command("prune", cls=Command, help="Remove unused data: stopped containers, dangling images")
+@click.command(
+    "prune",
+    cls=Command,
+    help="Remove unused data: stopped containers, unused networks, dangling images",
+)
 @click.option("-a", "--all", "all_", is_flag=True, help="Remove all unused images not just dangling ones")
 @click.option("--filter", "filters", multiple=True, help=FILTER_HELP)
 @click.option("-f", "--force", is_flag=True, help=FORCE_HELP)
@@ -82,7 +98,7 @@ def prune_system(
     session: Session, /, all_: bool, filters: tuple[str, ...], force: bool, volumes: bool
 ) -> None:
     wanted = parse_filters(filters)
-    doomed = ["all stopped containers"]
+    doomed = ["all stopped containers", "all networks not used by at least one container"]
     if volumes:
         doomed.append("all anonymous volumes not used by at least one container")
     doomed.append(
@@ -93,6 +109,7 @@ def prune_system(
         raise click.ClickException("system prune has been cancelled")
     containers = session.client.containers.prune(wanted)
     _report("Deleted Containers", containers.deleted)
+    _report("Deleted Networks", session.client.networks.prune(wanted))
     space_bytes = containers.space_bytes
     if volumes:
         pruned = session.client.volumes.prune({key: value for key, value in wanted.items() if key != "until"})

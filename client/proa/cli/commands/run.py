@@ -22,6 +22,7 @@ from proa.results import Created
 
 FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
 RESIZE_TRIES = 10
+PER_NETWORK_MAC = (1, 44)  # older daemons know one MAC address for the whole container
 USAGE = "[OPTIONS] IMAGE [COMMAND] [ARG...]"
 
 
@@ -126,6 +127,8 @@ def _create(session: Session, wanted: Wanted, flags: dict[str, Any]) -> str:
 
 
 def _post(session: Session, wanted: Wanted) -> Created:
+    if wanted.mac_address and _older(session.client.api_version, PER_NETWORK_MAC):
+        wanted.config["MacAddress"] = wanted.mac_address
     return session.client.containers.create(
         wanted.config,
         wanted.host_config,
@@ -133,6 +136,11 @@ def _post(session: Session, wanted: Wanted) -> Created:
         networks=wanted.networks or None,
         platform=wanted.platform,
     )
+
+
+def _older(version: str, than: tuple[int, int]) -> bool:
+    major, _, minor = version.partition(".")
+    return (int(major), int(minor)) < than
 
 
 def _tagged(image: str) -> str:

@@ -1,0 +1,79 @@
+"""Sync, blocking. Kernel settings of networking, in the network namespace of the calling thread (sysctl(8)).
+
+Those of one interface go with it. Forwarding is the host's, and stays: others may have come to rely on it.
+"""
+
+from pathlib import Path
+
+from proad.model import errors
+
+IPV4 = Path("/proc/sys/net/ipv4")
+IPV6 = Path("/proc/sys/net/ipv6")
+
+
+def put(setting: Path, value: str) -> bool:
+    """Write a setting that has another value; returns whether it had. One the kernel lacks needs none.
+
+    Raises:
+        errors.Unavailable: it may not be written here.
+    """
+    try:
+        if setting.read_text().strip() == value:
+            return False
+        setting.write_text(value)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise errors.Unavailable(f"cannot set {setting} to {value}: {error.strerror}") from error
+    return True
+
+
+def switch_on_forwarding(*, ipv6: bool) -> list[str]:
+    """Have the host forward packets between its networks; returns what was off until now.
+
+    Raises:
+        errors.Unavailable: a setting may not be written here.
+    """
+    switched = ["net.ipv4.ip_forward"] if put(IPV4 / "ip_forward", "1") else []
+    if ipv6 and put(IPV6 / "conf/all/forwarding", "1"):
+        switched.append("net.ipv6.conf.all.forwarding")
+    return switched
+
+
+def set_up_bridge(bridge: str) -> None:
+    """What a bridge with containers needs.
+
+    Raises:
+        errors.Unavailable: a setting may not be written here.
+    """
+    # Without it the kernel drops what 127.0.0.1 sends to a container by a published port.
+    put(IPV4 / "conf" / bridge / "route_localnet", "1")
+    # A container could announce itself to the host as a router (CVE-2020-13401).
+    put(IPV6 / "conf" / bridge / "accept_ra", "0")
+
+
+def set_up_bridge_ipv6(bridge: str) -> None:
+    """Let a bridge have IPv6.
+
+    It does not ask around for the address that IPv6 gives it by itself: until that is done, the host could
+    not ask for the neighbour whom a packet from elsewhere is for.
+
+    Raises:
+        errors.Unavailable: a setting may not be written here.
+    """
+    for name, value in (("accept_dad", "0"), ("disable_ipv6", "0")):
+        put(IPV6 / "conf" / bridge / name, value)
+
+
+def set_up_container_ipv6(interface: str) -> None:
+    """Let an interface of a namespace, which ``netns`` made without, have IPv6.
+
+    It takes nobody for a router, and does not ask around whether somebody else has the address that IPv6
+    gives it by itself: that goes to every port of the bridge, and the address comes from its MAC address.
+
+    Raises:
+        errors.Unavailable: a setting may not be written here.
+    """
+    conf = IPV6 / "conf" / interface
+    for name, value in (("accept_ra", "0"), ("accept_dad", "0"), ("disable_ipv6", "0")):
+        put(conf / name, value)

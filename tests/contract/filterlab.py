@@ -1,0 +1,220 @@
+"""A whole little world for tests of the packet filter, all of it in network namespaces.
+
+with World() as world:
+    net = world.network(1)                       # a bridge of the host, with IPv4 and IPv6
+    web = world.container(net, 2)                # known to the host's packet filter
+    world.publish(web, "tcp", "0.0.0.0", 8080, 80)
+    with answering(web.netns, "tcp", 80):
+        assert ask(world.neighbour, "tcp", HOST, 8080) == NEIGHBOUR
+
+The host is a namespace too, so its other firewalls, and what bridges hand to iptables, are the test's own.
+"""
+
+import contextlib
+import subprocess
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from pathlib import Path
+
+from proad.host.firewall import BridgeRules, Firewall, Port, Published, published_of
+from proad.host.foreignfirewall import ForeignFirewalls
+from proad.model.network import mac_of
+from proad.model.ports import PublishedPort
+from tests.support.nethosts import inside
+
+from .netlab import unique_name
+
+HOST, NEIGHBOUR = "192.0.2.1", "192.0.2.2"
+HOST6, NEIGHBOUR6 = "2001:db8::1", "2001:db8::2"
+TABLE = "filterlab"
+NAMES = Path("/run/netns")
+
+
+@dataclass(frozen=True)
+class Net:
+    """A bridge with 10.9.<number>.0/24 and fd09:<number>::/64, the host being .1."""
+
+    number: int
+    rules: BridgeRules
+
+    def address(self, host: int) -> IPv4Address:
+        return IPv4Address(f"10.9.{self.number}.{host}")
+
+    def address6(self, host: int) -> IPv6Address:
+        return IPv6Address(f"fd09:{self.number}::{host:x}")
+
+    @property
+    def gateway(self) -> str:
+        return str(self.address(1))
+
+    @property
+    def gateway6(self) -> str:
+        return str(self.address6(1))
+
+
+@dataclass
+class Box:
+    """A container: a namespace with one interface, eth0."""
+
+    name: str
+    port: Port
+    published: list[PublishedPort] = field(default_factory=list)
+
+    @property
+    def netns(self) -> Path:
+        return NAMES / self.name
+
+    @property
+    def address(self) -> str:
+        return str(self.port.addresses[0])
+
+    @property
+    def address6(self) -> str:
+        return str(self.port.addresses[1])
+
+    @property
+    def ports(self) -> Published:
+        return published_of(self.address, self.address6, self.published)
+
+
+class World:
+    """A host with a packet filter, its networks and containers, and a neighbour that routes by it."""
+
+    def __init__(self, *, bridge_netfilter: bool = False) -> None:
+        stem = unique_name("fl")
+        self._host_name, self._neighbour_name = f"{stem}h", f"{stem}n"
+        self._stem = stem
+        self._namespaces: list[str] = []
+        self.bridge_netfilter = bridge_netfilter
+        self.nets: list[Net] = []
+        self.boxes: list[Box] = []
+
+    @property
+    def host(self) -> Path:
+        return NAMES / self._host_name
+
+    @property
+    def neighbour(self) -> Path:
+        return NAMES / self._neighbour_name
+
+    def __enter__(self) -> "World":
+        try:
+            self._build()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name in self._namespaces:
+            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+
+    def _build(self) -> None:
+        for name in (self._host_name, self._neighbour_name):
+            self._namespace(name)
+        inside(self.host, self._set_up)
+        self.ip(
+            self._host_name,
+            f"link add out0 address 02:00:00:00:00:01 type veth peer name eth0 netns {self._neighbour_name}",
+            f"address add {HOST}/24 dev out0",
+            f"address add {HOST6}/64 dev out0 nodad",
+            "link set out0 up",
+        )
+        self.ip(
+            self._neighbour_name,
+            f"address add {NEIGHBOUR}/24 dev eth0",
+            f"address add {NEIGHBOUR6}/64 dev eth0 nodad",
+            "link set eth0 up",
+            f"route add default via {HOST}",
+            f"route add ::/0 via {HOST6}",
+        )
+        self.firewall = inside(self.host, lambda: Firewall(TABLE))
+        self.foreign = inside(self.host, lambda: ForeignFirewalls(TABLE))
+        inside(self.host, lambda: self.firewall.open([]))
+
+    def _set_up(self) -> None:
+        settings = {"ipv4/ip_forward": True, "ipv6/conf/all/forwarding": True}
+        settings["ipv6/conf/default/accept_dad"] = False  # else a bridge asks for no neighbour for a second
+        for name in ("iptables", "ip6tables", "arptables"):
+            settings[f"bridge/bridge-nf-call-{name}"] = self.bridge_netfilter
+        for name, value in settings.items():
+            with contextlib.suppress(FileNotFoundError):  # br_netfilter is not loaded
+                Path("/proc/sys/net", name).write_text(str(int(value)))
+
+    def _namespace(self, name: str) -> None:
+        subprocess.run(["ip", "netns", "add", name], check=True)
+        self._namespaces.append(name)
+        self.ip(name, "link set lo up")
+
+    def ip(self, name: str, *commands: str) -> None:
+        """Run ip(8) in a namespace, once for all commands."""
+        given = "\n".join(commands) + "\n"
+        done = subprocess.run(
+            ["ip", "-n", name, "-batch", "-"], input=given, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{given}{done.stderr}"
+
+    def on_host(self, command: str) -> str:
+        """Run a shell command on the host; returns what it wrote."""
+        argv = ["ip", "netns", "exec", self._host_name, "sh", "-ec", command]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        return done.stdout
+
+    def network(
+        self, number: int, *, internal: bool = False, icc: bool = True, masquerade: bool = True
+    ) -> Net:
+        subnets: tuple[IPv4Network | IPv6Network, ...] = (
+            IPv4Network(f"10.9.{number}.0/24"),
+            IPv6Network(f"fd09:{number}::/64"),
+        )
+        rules = BridgeRules(f"br{number}", subnets, internal, icc, masquerade)
+        net = Net(number, rules)
+        self.ip(
+            self._host_name,
+            f"link add {rules.bridge} address 02:42:00:00:00:{number:02x} type bridge",
+            f"address add {net.gateway}/24 dev {rules.bridge}",
+            f"address add {net.gateway6}/64 dev {rules.bridge} nodad",
+            f"link set {rules.bridge} up",
+            f"route add local ::1 dev {rules.bridge} table local metric {2000 + number}",
+        )
+        localnet = Path(f"/proc/sys/net/ipv4/conf/{rules.bridge}/route_localnet")
+        inside(self.host, lambda: localnet.write_text("1"))
+        self.firewall.set_bridge(rules)
+        self.nets.append(net)
+        return net
+
+    def container(self, net: Net, number: int, *, strict: bool = True) -> Box:
+        name = f"{self._stem}c{net.number}x{number}"
+        mac = mac_of(net.address(number))
+        veth = f"veth{net.number}x{number}"
+        port = Port(veth, net.rules.bridge, mac, (net.address(number), net.address6(number)), strict)
+        box = Box(name, port)
+        self._namespace(name)
+        self.ip(
+            self._host_name,
+            f"link add {veth} type veth peer name eth0 address {mac} netns {name}",
+            f"link set {veth} master {net.rules.bridge} up",
+            f"link set {veth} type bridge_slave hairpin on",
+        )
+        self.ip(
+            name,
+            f"address add {box.address}/24 dev eth0",
+            f"address add {box.address6}/64 dev eth0 nodad",
+            "link set eth0 up",
+            *([] if net.rules.internal else _defaults(net)),
+        )
+        self.boxes.append(box)
+        self.firewall.admit(port, {})
+        return box
+
+    def publish(self, box: Box, protocol: str, address: str, port: int, container_port: int) -> None:
+        published = PublishedPort(
+            container_port=container_port, protocol=protocol, host_ip=address, host_port=port
+        )
+        box.published.append(published)
+        self.firewall.admit(None, published_of(box.address, box.address6, [published]))
+
+
+def _defaults(net: Net) -> list[str]:
+    return [f"route add default via {net.gateway}", f"route add ::/0 via {net.gateway6}"]
