@@ -13,8 +13,7 @@ from proad.host.netlinksocket import NetlinkFailed
 from proad.host.nftelements import Element, ElementWriter
 from proad.model import errors
 from proad.model.network import PROTOCOLS, PublishedPort
-
-from .netlab import unique_name
+from tests.support.whose import own_name
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -24,7 +23,7 @@ BRIDGE = "not-there"
 
 @pytest.fixture
 def table() -> Iterator[str]:
-    name = unique_name("pf")
+    name = own_name("pf")
     yield name
     Firewall(name, BRIDGE).delete()
 

@@ -14,8 +14,9 @@ import trio
 from proad.host import netlink, netns
 from proad.host.netlinksocket import NetlinkFailed
 from proad.model import errors
+from tests.support.whose import own_name
 
-from .netlab import inside, unique_name
+from .netlab import inside
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -24,7 +25,7 @@ GATEWAY = IPv4Interface("10.217.0.1/24")
 
 @pytest.fixture
 def bridge() -> Iterator[str]:
-    name = unique_name("pl")
+    name = own_name("pl")
     netlink.create_bridge(name, GATEWAY, "02:42:0a:d9:00:01", 1400)
     yield name
     netlink.delete_links([name])
@@ -33,7 +34,7 @@ def bridge() -> Iterator[str]:
 def veth(bridge: str, path: Path, number: int = 2) -> netlink.Veth:
     return netlink.Veth(
         netns=path,
-        host_interface=unique_name("plv"),
+        host_interface=own_name("plv"),
         bridge=bridge,
         mtu=1400,
         mac_address=f"02:42:0a:d9:00:{number:02x}",

@@ -35,7 +35,7 @@ PATIENCE_S = "1"
 
 def monitor_of(daemon: Daemon, container_id: str) -> int:
     """The pid of a container's conmon."""
-    for pid, command in daemon._processes():
+    for pid, command in daemon.own.processes():
         if "conmon " in command and container_id in command:
             return pid
     raise AssertionError("no monitor")
