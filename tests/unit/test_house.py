@@ -5,6 +5,7 @@ CONTRIBUTING.md draws the same picture for people.
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,11 @@ BLOCKING_ROOMS = {"host", "store", "api", "check", "notify", "logsetup"}
 SYNC_ROOMS = {"model"}
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def label(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
@@ -77,7 +83,7 @@ def imported(path: Path) -> Iterator[tuple[str, int]]:
     is the module, its room is named.
     """
     package = path.parent.relative_to(DAEMON.parent if path.is_relative_to(DAEMON) else CLIENT.parent).parts
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -88,7 +94,7 @@ def imported(path: Path) -> Iterator[tuple[str, int]]:
 
 
 def flavour(path: Path) -> str | None:
-    docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+    docstring = ast.get_docstring(parsed(path)) or ""
     return next((known for known in FLAVOURS if docstring.startswith(known)), None)
 
 
