@@ -62,8 +62,10 @@ SYNC_ROOMS = {"model"}
 
 
 @cache
-def parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text())
+def parsed(path: Path) -> tuple[ast.Module, list[ast.Import | ast.ImportFrom]]:
+    """A file, and every import in it, wherever it stands."""
+    module = ast.parse(path.read_text())
+    return module, [node for node in ast.walk(module) if isinstance(node, ast.Import | ast.ImportFrom)]
 
 
 def label(path: Path) -> str:
@@ -77,16 +79,16 @@ def room(path: Path) -> str:
 
 
 def imported(path: Path) -> Iterator[tuple[str, int]]:
-    """Yield the dotted name and line of every import in a file, wherever in the file it stands.
+    """Yield the dotted name and line of every import in a file.
 
     ``from proad.host import netns`` yields both ``proad.host`` and ``proad.host.netns``: whichever of the two
     is the module, its room is named.
     """
     package = path.parent.relative_to(DAEMON.parent if path.is_relative_to(DAEMON) else CLIENT.parent).parts
-    for node in ast.walk(parsed(path)):
+    for node in parsed(path)[1]:
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
             module = ".".join(filter(None, (base, node.module)))
             yield module, node.lineno
@@ -94,7 +96,7 @@ def imported(path: Path) -> Iterator[tuple[str, int]]:
 
 
 def flavour(path: Path) -> str | None:
-    docstring = ast.get_docstring(parsed(path)) or ""
+    docstring = ast.get_docstring(parsed(path)[0]) or ""
     return next((known for known in FLAVOURS if docstring.startswith(known)), None)
 
 
