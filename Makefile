@@ -6,6 +6,8 @@ SHELL := /bin/bash
 
 VENV := .venv/bin
 PREFIX ?= /opt/proa
+# Tests wait more than they work. Each worker has daemons of its own; WORKERS=0 runs all of it in one process.
+WORKERS ?= 3
 PYTEST_ARGS ?=
 
 .PHONY: help
@@ -19,7 +21,7 @@ demo: preflight deps venv ## run a container on a private daemon, and show what 
 .PHONY: test
 test: preflight deps-test venv check ## check everything, then run all tests (needs root)
 	@scripts/cgroups.sh
-	@PATH="$(CURDIR)/.tools:$$PATH" $(VENV)/python -m pytest -m "not soak" $(PYTEST_ARGS)
+	@PATH="$(CURDIR)/.tools:$$PATH" $(VENV)/python -m pytest -m "not soak" -n $(WORKERS) $(PYTEST_ARGS)
 
 .PHONY: soak
 soak: preflight deps-test venv ## the long runs that `make test` leaves out (needs root)

@@ -2,7 +2,8 @@
 
 ``daemon`` is shared by a module's tests and must be left without containers by each of them (``clean`` sees
 to it); ``make_daemon`` gives a test daemons of its own. When a daemon is closed, what its containers left
-behind (mounts, links, namespaces, packet filter elements, cgroups, processes, files) fails the run.
+behind (mounts, links, namespaces, packet filter elements, cgroups, processes, files) fails the run; so does
+what is left of the run as a whole (``tests.leaks``).
 """
 
 import os
@@ -15,12 +16,18 @@ from subprocess import CompletedProcess
 import docker as docker_py
 import pytest
 
-from tests.strictness import pytest_configure as pytest_configure  # makes this conftest that plugin
+from tests import alone, leaks, strictness
 from tests.strictness import skip_for_lack_of
+from tests.support import whose
 from tests.support.daemon import Daemon, run_cli
 from tests.support.rawhttp import Api
 
 DockerCli = Callable[..., "CompletedProcess[bytes]"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for plugin in (strictness, alone, leaks):
+        plugin.pytest_configure(config)
 
 
 def _needs_root() -> None:
@@ -39,6 +46,12 @@ def interrupts_are_heeded() -> None:
     interrupt clients.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_directories_are_known(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The run's end asks for mounts and processes in them."""
+    whose.register(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="module")

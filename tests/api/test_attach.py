@@ -245,6 +245,7 @@ def test_a_removed_container_lets_the_attached_go(daemon: Daemon, api: Api, crea
         assert stream.read() == b""
 
 
+@pytest.mark.alone
 def test_a_client_that_never_reads_holds_up_nobody(daemon: Daemon, api: Api, create: Create) -> None:
     size = 24 << 20
     container = create(f"head -c {size} /dev/zero; printf end")

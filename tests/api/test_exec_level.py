@@ -60,6 +60,7 @@ def check_level(daemon: Daemon, container: str, warm_up: int, count: int, growth
     assert after.rss <= before.rss + growth_bytes, (before, after)
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(400)
 def test_some_thousands(daemon: Daemon, api: Api, image: str) -> None:
     container = steps.start(api, image, HostConfig={"NetworkMode": "none"})

@@ -10,6 +10,7 @@ import pytest
 from tests.api import steps
 from tests.support import schema
 from tests.support.rawhttp import Api
+from tests.support.whose import own_port
 
 HTTPD = ["sh", "-c", "echo hello >index.html; exec httpd -f -p 80"]
 
@@ -84,6 +85,7 @@ def test_predefined_networks_stay(api: Api) -> None:
     assert api("POST", "/networks/prune").expect(200).json == {"NetworksDeleted": []}
 
 
+@pytest.mark.alone
 def test_a_published_port_serves_and_is_shown(api: Api, image: str) -> None:
     bindings = {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}
     container = steps.start(
@@ -111,9 +113,9 @@ def test_a_published_port_serves_and_is_shown(api: Api, image: str) -> None:
 
 def test_a_taken_port_fails_the_start_in_dockers_words(api: Api, image: str) -> None:
     with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
+        port = own_port()
+        other.bind(("127.0.0.1", port))
         other.listen()
-        port = other.getsockname()[1]
         bindings = {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(port)}]}
         container = steps.create(api, image, name="refused", HostConfig={"PortBindings": bindings})
         message = api("POST", f"/containers/{container}/start").expect(500).message

@@ -12,6 +12,7 @@ from tests.api import steps
 from tests.api.test_networks import HTTPD
 from tests.support.daemon import Daemon
 from tests.support.rawhttp import Api
+from tests.support.whose import own_port
 
 
 @pytest.fixture(scope="module")
@@ -72,14 +73,15 @@ def test_who_is_meant_for_the_bridge_gets_a_loopback(api: Api, mode: str) -> Non
 
 def test_ports_are_discarded_with_a_warning_and_links_mean_nothing(api: Api) -> None:
     steps.start(api, IMAGE, name="db")
-    wish = {"PortBindings": {"80/tcp": [{"HostPort": "18090"}]}, "Links": ["db:store"]}
+    port = own_port()
+    wish = {"PortBindings": {"80/tcp": [{"HostPort": str(port)}]}, "Links": ["db:store"]}
     body = {"Image": IMAGE, "Cmd": ["sleep", "1000"], "HostConfig": wish}
     made = api("POST", "/containers/create", json_body=body).expect(201).json
     assert made["Warnings"] == ["Published ports are discarded: this daemon has no default bridge network"]
     api("POST", f"/containers/{made['Id']}/start").expect(204)
     assert interfaces(api, made["Id"]) == ["lo"]
     with socket.socket() as probe:
-        assert probe.connect_ex(("127.0.0.1", 18090)) != 0
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def test_the_other_modes_are_as_ever(api: Api) -> None:
@@ -107,18 +109,19 @@ def test_the_bridge_of_an_earlier_daemon_stays_while_containers_live_on_it(
     daemon = make_daemon()
     daemon.start().import_busybox()
     bridge, api = daemon.config.bridge, daemon.api
-    wish: dict[str, Any] = {"PortBindings": {"80/tcp": [{"HostPort": "18091"}]}}
+    port = own_port()
+    wish: dict[str, Any] = {"PortBindings": {"80/tcp": [{"HostPort": str(port)}]}}
     made = steps.start(api, IMAGE, *HTTPD, name="web", HostConfig=wish)
-    steps.until(lambda: answers(18091))
+    steps.until(lambda: answers(port))
     daemon.kill()
     daemon.arguments = ("--bridge", "none")
     daemon.start()
-    assert answers(18091)
+    assert answers(port)
     assert steps.inspect(api, made)["NetworkSettings"]["IPAddress"]
     assert interfaces(api, made) == ["lo", "eth0"]
     api("POST", "/containers/web/restart", t=0).expect(204)
     assert interfaces(api, made) == ["lo"]
-    assert not answers(18091)
+    assert not answers(port)
     assert links(bridge)
     assert has_table(daemon)
     daemon.restart()
@@ -130,4 +133,4 @@ def test_the_bridge_of_an_earlier_daemon_stays_while_containers_live_on_it(
     daemon.start()
     assert links(bridge)
     api("POST", "/containers/web/restart", t=0).expect(204)
-    steps.until(lambda: answers(18091))
+    steps.until(lambda: answers(port))

@@ -42,6 +42,7 @@ def cpu_percent(frame: Any) -> float:
     return float(used / passed * now["online_cpus"] * 100)
 
 
+@pytest.mark.alone
 def test_one_shot_is_at_once_and_has_nothing_before_it(api: Api, image: str) -> None:
     made = steps.start(api, image, name="shot")
     began = time.monotonic()
@@ -66,6 +67,7 @@ def test_without_stream_two_readings_are_compared(api: Api, image: str) -> None:
     assert frame["cpu_stats"]["system_cpu_usage"] > frame["precpu_stats"]["system_cpu_usage"]
 
 
+@pytest.mark.alone
 def test_a_stream_has_a_reading_a_second_and_ends_with_the_container(api: Api, image: str) -> None:
     steps.start(api, image, name="flow")
     with api.stream("GET", "/containers/flow/stats") as stream:
@@ -91,6 +93,7 @@ def test_a_stream_has_a_reading_a_second_and_ends_with_the_container(api: Api, i
             pass
 
 
+@pytest.mark.alone
 def test_one_that_does_not_run(api: Api, image: str) -> None:
     made = steps.create(api, image, name="off")
     began = time.monotonic()
@@ -135,6 +138,7 @@ def test_removal_while_readings_are_awaited(api: Api, image: str) -> None:
 # --- the truth ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_a_known_load_is_told_within_five_percent(api: Api, image: str) -> None:
     """The scheduler's own account of the one process, in nanoseconds, is what is known."""
     made = steps.start(api, image, *BUSY, HostConfig={"NanoCpus": 400_000_000})
@@ -153,6 +157,7 @@ def test_a_known_load_is_told_within_five_percent(api: Api, image: str) -> None:
     assert sum(told) / len(told) == pytest.approx(used_ns / 1e7 / passed_s, rel=0.05)
 
 
+@pytest.mark.alone
 def test_docker_stats_shows_a_known_load(api: Api, docker: DockerCli, image: str) -> None:
     """What is known is the limit: so low that the container gets it on a busy machine too, if not always."""
     steps.start(api, image, *BUSY, name="load", HostConfig={"NanoCpus": 100_000_000})
@@ -170,6 +175,7 @@ def test_docker_stats_shows_a_known_load(api: Api, docker: DockerCli, image: str
     assert throttling["throttled_time"] > 0
 
 
+@pytest.mark.alone
 def test_cpu_time_is_the_kernels(api: Api, image: str) -> None:
     """The process's own account, in nanoseconds, lies between what two readings tell."""
     made = steps.start(api, image, *BUSY, name="busy")

@@ -22,6 +22,8 @@ from tests.support.framesum import FrameSum
 from tests.support.hijack import Hijack
 from tests.support.rawhttp import Api
 
+pytestmark = pytest.mark.alone  # they bound what a daemon holds while it can hardly keep up
+
 MB = 1 << 20
 SIZES = [48 * MB, pytest.param(1 << 30, marks=[pytest.mark.soak, pytest.mark.timeout(1200)])]
 ALL: dict[str, Any] = {"stream": 1, "stdin": 1, "stdout": 1, "stderr": 1}

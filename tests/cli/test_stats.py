@@ -234,6 +234,7 @@ def test_live_by_name_ends_with_the_container_or_the_daemon(
     assert b"daemon" in everything.shown
 
 
+@pytest.mark.alone
 def test_the_python_api(client: proa_api.Client, api: Api, image: str) -> None:
     made = steps.start(api, image, name="measured")
     began = time.monotonic()

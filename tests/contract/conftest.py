@@ -17,6 +17,7 @@ from proad.host.process import run
 from proad.host.runtime import Runtime, containers_at, crun_hindrance, find_runtime
 from tests.strictness import skip_for_lack_of
 from tests.support.bundles import make_rootfs, write_config
+from tests.support.whose import own_name
 
 
 @dataclass
@@ -76,7 +77,7 @@ def yard(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Yard]:
     if request.param == "crun" and (hindrance := crun_hindrance(layout)):
         pytest.skip(hindrance)
     runtime = find_runtime(request.param, None, tmp_path / "runtime")
-    parent = f"/proa-test-{secrets.token_hex(4)}"
+    parent = f"/{own_name('proa-test-')}"
     made = Yard(
         tmp_path,
         make_rootfs(tmp_path / "rootfs", Path(busybox)),

@@ -21,8 +21,7 @@ from proad.host.foreignfirewall import ForeignFirewalls
 from proad.model.network import mac_of
 from proad.model.ports import PublishedPort
 from tests.support.nethosts import inside
-
-from .netlab import unique_name
+from tests.support.whose import own_name
 
 HOST, NEIGHBOUR = "192.0.2.1", "192.0.2.2"
 HOST6, NEIGHBOUR6 = "2001:db8::1", "2001:db8::2"
@@ -81,7 +80,7 @@ class World:
     """A host with a packet filter, its networks and containers, and a neighbour that routes by it."""
 
     def __init__(self, *, bridge_netfilter: bool = False) -> None:
-        stem = unique_name("fl")
+        stem = own_name("fl")
         self._host_name, self._neighbour_name = f"{stem}h", f"{stem}n"
         self._stem = stem
         self._namespaces: list[str] = []

@@ -9,8 +9,7 @@ import pytest
 import trio
 
 from proad.host import netlink, netns, sandbox
-
-from .netlab import unique_name
+from tests.support.whose import own_name
 
 GATEWAY = IPv4Interface("10.217.0.1/24")
 GATEWAY6 = IPv6Interface("fd17:217::1/64")
@@ -21,7 +20,7 @@ BY_ETH0_BOTH = sandbox.Gateways(ipv4=("eth0", str(GATEWAY.ip)), ipv6=("eth0", st
 
 @pytest.fixture
 def bridge() -> Iterator[str]:
-    name = unique_name("pl")
+    name = own_name("pl")
     netlink.create_bridge(name, [GATEWAY, GATEWAY6], BRIDGE_MAC, 1400)
     yield name
     netlink.delete_links([name])
@@ -47,7 +46,7 @@ def interface(bridge: str, number: int = 2, *, ipv6: bool = False, **others: Any
     fields: dict[str, Any] = {
         "name": "eth0",
         "kind": "veth",
-        "host_interface": unique_name("plv"),
+        "host_interface": own_name("plv"),
         "master": bridge,
         "mtu": 1400,
         "mac_address": f"02:42:0a:d9:00:{number:02x}",

@@ -7,11 +7,8 @@ with Lab() as lab:
 """
 
 import contextlib
-import itertools
-import os
 import shutil
 import socket
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,18 +19,13 @@ from typing import TypeVar
 import trio
 
 from proad.host import netlink, netns, sandbox
+from tests.support.whose import own_directory, own_name
 
 T = TypeVar("T")
 TIMEOUT_S = 2.0
 NO_ANSWER_S = 0.4
 
 _TYPES = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
-_numbers = itertools.count()
-
-
-def unique_name(stem: str) -> str:
-    """Return an interface or table name that no other run of the tests uses."""
-    return f"{stem}{os.getpid() % 100_000}{next(_numbers)}"
 
 
 def inside(namespace: str | Path | None, visit: Callable[[], T]) -> T:
@@ -71,10 +63,10 @@ class Lab:
     """A bridge of this host that stands for its local network."""
 
     def __init__(self, subnet: int = 77) -> None:
-        self.bridge = unique_name("lab")
+        self.bridge = own_name("lab")
         self.gateway = IPv4Interface(f"10.211.{subnet}.1/24")
         self.address = str(self.gateway.ip)
-        self.directory = Path(tempfile.mkdtemp(prefix="proa-lab-"))
+        self.directory = own_directory()
         self.hosts: list[OtherHost] = []
 
     def __enter__(self) -> "Lab":
@@ -95,7 +87,7 @@ class Lab:
         interface = sandbox.Interface(
             name="eth0",
             kind="veth",
-            host_interface=unique_name("lh"),
+            host_interface=own_name("lh"),
             master=self.bridge,
             mtu=1500,
             mac_address=f"02:12:00:{address.packed[2]:02x}:00:{address.packed[3]:02x}",

@@ -14,8 +14,7 @@ from proad.host.nftelements import Element, ElementWriter
 from proad.host.nftmessages import INET
 from proad.model import errors
 from proad.model.ports import PROTOCOLS, PublishedPort
-
-from .netlab import unique_name
+from tests.support.whose import own_name
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -30,7 +29,7 @@ DB = Port("veth-db", "not-there-2", "02:42:0a:d8:00:02", (IPv4Address("10.216.0.
 
 @pytest.fixture
 def table() -> Iterator[str]:
-    name = unique_name("pf")
+    name = own_name("pf")
     yield name
     Firewall(name).delete()
 

@@ -11,11 +11,11 @@ from proad.host import netlink
 from proad.host.netlinksocket import NetlinkFailed
 from proad.model import errors
 from tests.strictness import skip_for_lack_of
+from tests.support.whose import own_name
 
 from .links import BRIDGE_MAC, GATEWAY, GATEWAY6, create, interface
 from .links import bridge as bridge
 from .links import path as path
-from .netlab import unique_name
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -70,7 +70,7 @@ def test_a_link_that_lost_its_bridge_joins_again(bridge: str, path: Path) -> Non
 
 @pytest.mark.parametrize("internal", [False, True])
 def test_a_parent_that_is_not_named_leads_nowhere_and_goes(internal: bool) -> None:
-    name = unique_name("dm-") if not internal else unique_name("px")
+    name = own_name("dm-") if not internal else own_name("px")
     netlink.create_parent(name, internal=internal)
     netlink.create_parent(name, internal=internal)
     link = netlink.find_link(name)

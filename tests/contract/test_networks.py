@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from ipaddress import IPv4Interface
 from pathlib import Path
@@ -32,8 +31,9 @@ from proad.model.container import Container, Run, Status
 from proad.model.hostconfig import ContainerConfig, HostConfig, PortBinding
 from proad.model.network import Endpoint, EndpointSettings, is_interface_name
 from proad.store.db import open_store
+from tests.support.whose import own_directory, own_name
 
-from .netlab import Lab, ask, client, inside, is_reachable, serving, unique_name
+from .netlab import Lab, ask, client, inside, is_reachable, serving
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -81,8 +81,8 @@ class Site:
     """A daemon's networking with a bridge, table and directories of its own; driven from plain functions."""
 
     def __init__(self, **settings: Any) -> None:
-        self.root = Path(tempfile.mkdtemp(prefix="proa-net-"))
-        name = unique_name("pt")
+        self.root = own_directory()
+        name = own_name("pt")
         given: dict[str, Any] = {"bridge": name, "table": name, "default_address_pools": (POOL,), **settings}
         self.config = Config(hosts=(), data_root=self.root / "data", exec_root=self.root / "run", **given)
         self.config.data_root.mkdir()

@@ -12,6 +12,7 @@ from proad.host.cgroup import Cgroups, Layout, detect_layout
 from proad.host.oomwatch import OomWatch
 from proad.model import errors
 from tests.strictness import skip_for_lack_of
+from tests.support.whose import own_name
 
 EAT = f"exec {sys.executable} -c 'b\"x\" * (200 << 20)'"
 
@@ -51,8 +52,8 @@ def layout() -> Layout:
 
 
 @pytest.fixture
-def groups(layout: Layout, tmp_path: Path) -> Iterator[list[Group]]:
-    made = [Group(layout, f"proa-oom-{tmp_path.name}-{number}") for number in range(2)]
+def groups(layout: Layout) -> Iterator[list[Group]]:
+    made = [Group(layout, own_name("proa-oom-")) for _ in range(2)]
     yield made
     for group in made:
         if group.directory.exists():

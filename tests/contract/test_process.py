@@ -34,6 +34,7 @@ def test_output_larger_than_any_pipe_does_not_block() -> None:
     assert len(done.stdout) == 3_000_000
 
 
+@pytest.mark.alone
 def test_a_grandchild_that_keeps_stdout_open_delays_nothing() -> None:
     began = time.monotonic()
     done = trio.run(run, ["/bin/sh", "-c", "sleep 5 & echo $!"])

@@ -19,12 +19,13 @@ from proad.host import netlink, netns, sandbox
 from proad.host.netlinksocket import NetlinkFailed
 from proad.model import errors
 from tests.strictness import skip_for_lack_of
+from tests.support.whose import own_name
 
 from .links import BY_ETH0, BY_ETH0_BOTH, GATEWAY, GATEWAY6, create, interface
 from .links import bridge as bridge
 from .links import other as other
 from .links import path as path
-from .netlab import inside, unique_name
+from .netlab import inside
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -298,7 +299,7 @@ def test_a_plug_that_fails_leaves_the_namespace_as_it_was(bridge: str, path: Pat
 def test_containers_on_one_parent_reach_each_other(
     kind: sandbox.Kind, mode: str, flag: str, path: Path, other: Path
 ) -> None:
-    parent = unique_name("dm-")
+    parent = own_name("dm-")
     netlink.create_parent(parent, internal=False)
     on_parent = partial(interface, parent, kind=kind, mode=mode, flag=flag, mtu=0, host_interface="")
     on_link = sandbox.Gateways(ipv4=("eth0", ""), ipv6=("eth0", ""))
@@ -322,7 +323,7 @@ def test_containers_on_one_parent_reach_each_other(
 
 @pytest.mark.parametrize("mode", ["private", "vepa", "passthru"])
 def test_a_macvlan_has_the_mode_that_is_asked_for(mode: str, path: Path) -> None:
-    parent = unique_name("dm-")
+    parent = own_name("dm-")
     netlink.create_parent(parent, internal=False)
     wanted = interface(parent, kind="macvlan", mode=mode, host_interface="", mtu=1300)
     try:

@@ -7,7 +7,6 @@ system calls that its seccomp profile blocks. Run with ``-rP`` to read what the 
 import json
 import os
 import platform
-import secrets
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -29,6 +28,7 @@ from proad.model.mounts import SpecMount
 from proad.model.spec import SpecInputs, build_spec
 from proad.model.user import ProcessUser
 from tests.strictness import skip_for_lack_of
+from tests.support.whose import own_name
 
 BUSYBOX = "/bin/busybox"
 pytestmark = [
@@ -77,6 +77,7 @@ def runtime(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def probe(runtime: str, rootfs: Path, tmp_path: Path) -> Iterator[Probe]:
     """Run a shell script in a container made from a HostConfig; returns what it wrote."""
+    parent = own_name("proa-test-")
 
     def run(
         script: str,
@@ -84,7 +85,7 @@ def probe(runtime: str, rootfs: Path, tmp_path: Path) -> Iterator[Probe]:
         config: dict[str, Any] | None = None,
         **inputs: Any,
     ) -> str:
-        name = f"proa-test-{secrets.token_hex(4)}"
+        name = own_name("proa-test-")
         version = detect_layout().version
         facts = HostFacts(cgroup_version=version)
         settings = ContainerConfig(**{"cmd": ("/bin/sh", "-c", script), **(config or {})})
@@ -95,7 +96,7 @@ def probe(runtime: str, rootfs: Path, tmp_path: Path) -> Iterator[Probe]:
         held = held_capabilities()
         built = SpecInputs(
             container=container, rootfs=str(rootfs), user=ProcessUser(), hostname="probe",
-            env=["PATH=/bin:/sbin"], cgroup_path=f"/proa-test/{name}", held_capabilities=held,
+            env=["PATH=/bin:/sbin"], cgroup_path=f"/{parent}/{name}", held_capabilities=held,
             seccomp=default_profile(frozenset(capabilities.DEFAULT) & held),
         )  # fmt: skip
         spec = build_spec(with_changes(built, **inputs))
@@ -108,10 +109,10 @@ def probe(runtime: str, rootfs: Path, tmp_path: Path) -> Iterator[Probe]:
         return said
 
     yield run
-    for parent in (*Path("/sys/fs/cgroup").glob("*/proa-test"), *Path("/sys/fs/cgroup").glob("proa-test")):
-        for left in parent.glob("proa-test-*"):
+    for made in (*Path("/sys/fs/cgroup").glob(f"*/{parent}"), *Path("/sys/fs/cgroup").glob(parent)):
+        for left in made.glob("proa-test-*"):
             left.rmdir()
-        parent.rmdir()
+        made.rmdir()
 
 
 def test_default_capabilities_are_dockers(probe: Probe) -> None:

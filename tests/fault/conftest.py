@@ -5,11 +5,12 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
-from tests.support.daemon import Daemon
+from tests.fault.nursery import Nursery
+from tests.support.daemon import Daemon, Process
 
 STEPS = (
     "monitor",
@@ -33,19 +34,28 @@ UNDOS = ("run files", "monitor", "rootfs", "network", "shm", "mounts", "create",
 class SabotagedDaemon(Daemon):
     """A ``proad`` whose next start breaks as ordered."""
 
+    def __init__(self, *arguments: str, **environ: str) -> None:
+        super().__init__(*arguments)
+        self._environ = {"SABOTAGE": str(self.order_path), **environ}
+        self._nursery: Nursery | None = None
+
     @property
     def order_path(self) -> Path:
         return self.directory / "order"
 
-    def argv(self) -> list[str]:
-        argv = super().argv()
-        argv[argv.index("proad")] = "tests.fault.sabotage"
-        return argv
+    def spawn(self, log: BinaryIO) -> Process:
+        if self._nursery is None:
+            self._nursery = Nursery(self.directory)
+        return self._nursery.fork(self.all_arguments(), log.fileno(), **self._environ)
 
-    def start(self) -> "SabotagedDaemon":
-        os.environ["SABOTAGE"] = str(self.order_path)
-        super().start()
-        return self
+    def own_pids(self) -> set[int]:
+        return super().own_pids() | ({self._nursery.pid} if self._nursery else set())
+
+    def close(self) -> list[str]:
+        found = super().close()
+        if self._nursery is not None:
+            self._nursery.close()
+        return found
 
     def order(self, how: str, when: str, step: str) -> None:
         self.order_path.write_text(f"{how} {when} {step}")

@@ -1,9 +1,8 @@
-"""Sync. Runs ``proad`` with the means to break one step of a start.
+"""Sync. ``proad`` with the means to break one step of a start; ``nursery`` runs it.
 
-``python -m tests.fault.sabotage [proad arguments]``. What to do stands in the file that ``$SABOTAGE`` names,
-as ``HOW WHEN STEP`` (``raise before network``), and is done once: the file is removed first. HOW is
-``raise``, ``cancel``, ``kill`` (SIGKILL to the daemon itself) or ``undo`` (let the start fail at its end, and
-the undo called STEP fail as well).
+What to do stands in the file that ``$SABOTAGE`` names, as ``HOW WHEN STEP`` (``raise before network``), and
+is done once: the file is removed first. HOW is ``raise``, ``cancel``, ``kill`` (SIGKILL to the daemon itself)
+or ``undo`` (let the start fail at its end, and the undo called STEP fail as well).
 
 A STEP called ``commit 2`` is the second transaction from the moment of the order; ``before`` is when all of
 it is written but not committed. With ``$PATIENCE`` set, runtimes and monitors get so many seconds to answer.
@@ -11,7 +10,6 @@ it is written but not committed. With ``$PATIENCE`` set, runtimes and monitors g
 
 import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,13 +17,12 @@ from typing import Any
 
 import trio
 
-from proad.__main__ import main
+from proad import __main__ as proad
 from proad.engine import start, undo
 from proad.host import conmon, runtime
 from proad.model import errors
 from proad.store import db
 
-ORDER = Path(os.environ["SABOTAGE"])
 MESSAGE = "sabotage"
 _scopes: list[trio.CancelScope] = []
 _real_step = undo.StepTimer.step
@@ -35,17 +32,21 @@ _real_transaction = db.Store.transaction
 _commits = 0
 
 
+def _order() -> Path:
+    return Path(os.environ["SABOTAGE"])
+
+
 def _ordered(when: str, step: str) -> str:
     """What to do at this point, empty for nothing; an order is taken once."""
     try:
-        how, wanted_when, wanted_step = ORDER.read_text().split(" ", 2)
+        how, wanted_when, wanted_step = _order().read_text().split(" ", 2)
     except FileNotFoundError:
         return ""
     if how == "undo":
         return "raise" if (when, step) == ("before", "record") else ""
     if (when, step) != (wanted_when, wanted_step.strip()):
         return ""
-    ORDER.unlink()
+    _order().unlink()
     return how
 
 
@@ -80,11 +81,11 @@ async def _start(self: start.Starter, *args: Any, **kwargs: Any) -> None:
 
 async def _run_undo(store: Any, item: undo.Undo) -> bool:
     try:
-        how, _, name = ORDER.read_text().split(" ", 2)
+        how, _, name = _order().read_text().split(" ", 2)
     except FileNotFoundError:
         how, name = "", ""
     if how == "undo" and name.strip() == item.name:
-        ORDER.unlink()
+        _order().unlink()
         item = undo.Undo(item.name, _fail, item.residue)
     return await _real_run_undo(store, item)
 
@@ -96,7 +97,7 @@ async def _fail() -> None:
 @contextmanager
 def _transaction(self: db.Store, **options: bool) -> Iterator[db.Transaction]:
     global _commits
-    _commits = _commits + 1 if ORDER.exists() else 0
+    _commits = _commits + 1 if _order().exists() else 0
     number = _commits
     with _real_transaction(self, **options) as tx:
         yield tx
@@ -116,11 +117,16 @@ def _patch(owner: Any, name: str, replacement: Callable[..., Awaitable[Any] | An
     setattr(owner, name, replacement)
 
 
-if __name__ == "__main__":
+def install() -> None:
+    """Put the means into the modules."""
     _patch(undo.StepTimer, "step", _step)
     _patch(undo, "run_undo", _run_undo)
     _patch(start.Starter, "_start_locked", _start)
     _patch(db.Store, "transaction", _transaction)
+
+
+def main(argv: list[str]) -> int:
+    """Run the daemon; returns its exit status."""
     if "PATIENCE" in os.environ:
         _hurry(float(os.environ["PATIENCE"]))
-    sys.exit(main(sys.argv[1:]))
+    return proad.main(argv)

@@ -28,6 +28,7 @@ class SmallDiskDaemon(Daemon):
 
     def __init__(self) -> None:
         super().__init__()
+        self.own.given = (str(self.data_root),)
         self.data_root.mkdir()
         options = f"size={DISK_BYTES},mode=0710"
         subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(self.data_root)], check=True)
@@ -49,9 +50,6 @@ class SmallDiskDaemon(Daemon):
 
     def free(self) -> None:
         self.filler.unlink(missing_ok=True)
-
-    def _mounts(self) -> list[str]:
-        return [path for path in super()._mounts() if path != str(self.data_root)]
 
     def close(self) -> list[str]:
         found = super().close()

@@ -35,7 +35,7 @@ PATIENCE_S = "1"
 
 def monitor_of(daemon: Daemon, container_id: str) -> int:
     """The pid of a container's conmon."""
-    for pid, command in daemon._processes():
+    for pid, command in daemon.own.processes():
         if "conmon " in command and container_id in command:
             return pid
     raise AssertionError("no monitor")
@@ -108,7 +108,7 @@ class FakeRuntimeDaemon(SabotagedDaemon):
     """A daemon with a runtime ``fake`` that fails or hangs on order, and little patience with it."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(PATIENCE=PATIENCE_S)
         self.runtime = self.directory / "fake"
         self.mode = self.directory / "mode"
         self.arguments = ("--add-runtime", f"fake={self.runtime}")
@@ -118,14 +118,6 @@ class FakeRuntimeDaemon(SabotagedDaemon):
         real = shutil.which("crun") or shutil.which("runc")
         self.runtime.write_text(FAKE_RUNTIME.format(order=self.mode, real=real))
         self.runtime.chmod(0o755)
-
-    def start(self) -> "FakeRuntimeDaemon":
-        os.environ["PATIENCE"] = PATIENCE_S
-        try:
-            super().start()
-        finally:
-            del os.environ["PATIENCE"]
-        return self
 
 
 @pytest.fixture(scope="module")

@@ -87,6 +87,8 @@ def test_ends_while_the_daemon_is_away_are_told_with_their_real_times(lasting: D
         opened = time.time()
         (gate / str(numbers[container_id])).touch()
         steps.until(lambda pid=pids[container_id]: not Path(f"/proc/{pid}").exists())  # type: ignore[misc]
+        run = lasting.exec_root / "runs" / container_id
+        steps.until(lambda run=run: any(run.glob("*/exit")))  # type: ignore[misc]  # its monitor tells it last
         ended[container_id] = (opened, time.time())
     returned = time.time()
     lasting.start()
@@ -135,7 +137,8 @@ def test_every_kind_of_container_is_taken_over(lasting: Daemon, how: str) -> Non
     lasting.start()
     assert {c: state_of(lasting, c) for c in before} == before
     starts = actions(lasting, failing).count("start")
-    steps.until(lambda: actions(lasting, failing).count("start") > starts)
+    # The policy's delay doubles: it is as long as all that was before it took.
+    steps.until(lambda: actions(lasting, failing).count("start") > starts, timeout_s=60)
     # All of them answer as before: what ran can be stopped, waited for, removed, and goes away by itself.
     api("POST", f"/containers/{paused}/unpause").expect(204)
     api("POST", f"/containers/{leaving}/kill").expect(204)

@@ -1,27 +1,24 @@
 """Sync. A private ``proad``: its own state, socket, bridge, table and cgroup; and what it leaves behind."""
 
-import ipaddress
 import json
 import os
-import random
-import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO, Protocol
 
-from proad.config import NO_BRIDGE, Config, load
-from proad.host.runtime import containers_at
+from proad.config import NO_BRIDGE
+from tests.support.belongings import Belongings
 from tests.support.images import BUSYBOX, busybox_tar
 from tests.support.rawhttp import Api
+from tests.support.whose import own_bip, own_directory, own_pool
 
 READY_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 30.0
+_POOL = "--default-address-pool"
 COMMON_VERSION = "v1.41"  # of what every engine does; a peer may be as old as Docker 20.10
 
 
@@ -72,35 +69,58 @@ class Engine:
             assert answer.status in (204, 404), answer.body
 
 
+class Process(Protocol):
+    """What is asked of a daemon's process; ``subprocess.Popen`` can."""
+
+    pid: int
+    returncode: int | None
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, number: int, /) -> None: ...
+    def kill(self) -> None: ...
+
+
 class Daemon(Engine):
     """One ``proad`` process and all that belongs to it. Restartable; :meth:`close` removes everything."""
 
-    def __init__(self, *arguments: str, directory: Path | None = None) -> None:
-        # A short path: a unix socket's is limited to 107 bytes, and monitors put theirs below it.
-        self.directory = directory or Path(tempfile.mkdtemp(prefix="proa-", dir="/tmp"))
-        self.data_root = self.directory / "data"
-        self.exec_root = self.directory / "run"
+    def __init__(self, *arguments: str) -> None:
+        self.own = Belongings(own_directory())
+        self.directory = self.own.directory
+        self.data_root = self.own.data_root
+        self.exec_root = self.own.exec_root
         super().__init__(self.exec_root / "proa.sock")
         self.log_path = self.directory / "log"
         self.arguments = arguments
-        self.bip = _free_bip()
-        self.config: Config = load({"exec_root": str(self.exec_root), "data_root": str(self.data_root)})
-        self.process: subprocess.Popen[bytes] | None = None
-        self._seen_networks: set[str] = set()
+        self.bip = own_bip()
+        self.config = self.own.config
+        self.process: Process | None = None
 
     def argv(self) -> list[str]:
+        return [sys.executable, "-m", "proad", *self.all_arguments()]
+
+    def all_arguments(self) -> list[str]:
+        """Those that make it private, and the test's."""
         address = [] if NO_BRIDGE in self.arguments else ["--bip", self.bip]
+        pool = [] if _POOL in self.arguments else [_POOL, f"base={own_pool()},size=24"]
         return [
-            sys.executable, "-m", "proad", "--host", self.url, "--data-root", str(self.data_root),
-            "--exec-root", str(self.exec_root), *address, "--log-format", "json", *self.arguments,
+            "--host", self.url, "--data-root", str(self.data_root), "--exec-root", str(self.exec_root),
+            *address, *pool, "--log-format", "json", *self.arguments,
         ]  # fmt: skip
+
+    def spawn(self, log: BinaryIO) -> Process:
+        return subprocess.Popen(self.argv(), stdout=log, stderr=log, start_new_session=True)
+
+    def own_pids(self) -> set[int]:
+        """Of processes that name the directory, and that no container left behind."""
+        return {self.process.pid} if self.process else set()
 
     # --- life ---------------------------------------------------------------------------------------------
 
     def start(self) -> "Daemon":
         """Start it and wait until it answers."""
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(self.argv(), stdout=log, stderr=log, start_new_session=True)
+            self.process = self.spawn(log)
         deadline = time.monotonic() + READY_TIMEOUT_S
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
@@ -151,16 +171,7 @@ class Daemon(Engine):
 
     def leftovers(self) -> list[str]:
         """What is still there of containers; empty when all of them are removed."""
-        found = [f"mount {path}" for path in self._mounts()]
-        found += [f"link {name}" for name in self._links()]
-        found += [f"nft element {element}" for element in self._nft_elements()]
-        found += [f"cgroup {path}" for path in self._cgroups()]
-        found += [f"process {pid}: {command}" for pid, command in self._processes()]
-        for directory in ("netns", "runs", "exits", "attach"):
-            found += [f"file {path}" for path in _children(self.exec_root / directory)]
-        found += [f"runtime state {name}" for name in containers_at(self.exec_root / "runtime")]
-        found += [f"file {path}" for path in _children(self.data_root / "containers")]
-        return found
+        return self.own.of_containers(self.bip, self.own_pids())
 
     def settle(self, *kept: str, timeout_s: float = 5.0) -> list[str]:
         """Leftovers, after giving what is on its way out the time to go.
@@ -181,7 +192,7 @@ class Daemon(Engine):
         try:
             if self.is_running:
                 self.remove_containers()
-                self._network_links()
+                self.own.links()  # knows from now on what networks there were
                 self.remove_networks()
                 found = self.settle()
                 self.stop()
@@ -192,104 +203,7 @@ class Daemon(Engine):
     def _clear(self) -> None:
         if self.is_running:
             self.kill()
-        for pid, _ in self._processes():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        for path in reversed(self._mounts()):
-            subprocess.run(["umount", "--lazy", path], check=False, capture_output=True)
-        for link in (self.config.bridge, *self._network_links()[1]):
-            _run("ip", "link", "delete", link)
-        for family in ("inet", "ip", "ip6", "bridge"):
-            _run("nft", "delete", "table", family, self.config.table)
-        for cgroup in [*self._cgroups(), *self._cgroup_parents()]:
-            with suppress(OSError):
-                cgroup.rmdir()
-        shutil.rmtree(self.directory, ignore_errors=True)
-
-    def _mounts(self) -> list[str]:
-        mounts = [line.split(" ")[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-        return [path for path in mounts if path.startswith(f"{self.directory}/")]
-
-    def _links(self) -> list[str]:
-        """Interfaces on our bridges, and bridges of networks that are removed."""
-        living, seen = self._network_links()
-        found = sorted(seen - living)
-        for bridge in (self.config.bridge, *sorted(living)):
-            listed = _run("ip", "-j", "link", "show", "master", bridge)
-            found += [link["ifname"] for link in json.loads(listed or "[]") if link]
-        return found
-
-    def _network_links(self) -> tuple[set[str], set[str]]:
-        """The links of networks of one's own that are there: of those in the state, and of all ever seen."""
-        living: set[str] = set()
-        with suppress(sqlite3.Error), closing(sqlite3.connect(self.data_root / "state.db")) as state:
-            living = {row[0] for row in state.execute("SELECT id FROM networks")}
-        self._seen_networks |= living
-        return _links_of(living), _links_of(self._seen_networks)
-
-    def _nft_elements(self) -> list[str]:
-        ruleset = json.loads(_run("nft", "-j", "list", "ruleset") or '{"nftables": []}')
-        found = []
-        for entry in ruleset["nftables"]:
-            for kind in ("set", "map"):
-                if entry.get(kind, {}).get("table") == self.config.table:
-                    name = entry[kind]["name"]
-                    found += [f"{name} {element}" for element in entry[kind].get("elem", [])]
-        return [element for element in found if not self._is_static(element)]
-
-    def _is_static(self, element: str) -> bool:
-        """Elements that name the bridge itself stay for as long as it does."""
-        return (
-            self.config.bridge in element
-            or str(ipaddress.IPv4Interface(self.bip).network.network_address) in element
-        )
-
-    def _cgroup_parents(self) -> list[Path]:
-        roots = {Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir()}
-        parents = [root / self.config.cgroup_parent.lstrip("/") for root in roots]
-        return [parent for parent in parents if parent.is_dir()]
-
-    def _cgroups(self) -> list[Path]:
-        return [path for parent in self._cgroup_parents() for path in parent.iterdir() if path.is_dir()]
-
-    def _processes(self) -> Iterator[tuple[int, str]]:
-        """Processes that name this daemon's directory on their command line, but for the daemon."""
-        mark = f"{self.directory}/".encode()
-        own = self.process.pid if self.process else 0
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and int(entry.name) not in (own, os.getpid()):
-                try:
-                    command = (entry / "cmdline").read_bytes()
-                except OSError:
-                    continue
-                if mark in command:
-                    yield int(entry.name), command.replace(b"\0", b" ").decode(errors="replace")[:200]
-
-
-def _links_of(networks: set[str]) -> set[str]:
-    names = {f"{prefix}{network[:12]}" for network in networks for prefix in ("br-", "dm-")}
-    return {name for name in names if Path("/sys/class/net", name).exists()}
-
-
-def _children(directory: Path) -> list[Path]:
-    return sorted(directory.iterdir()) if directory.is_dir() else []
-
-
-def _run(*argv: str) -> str:
-    return subprocess.run(argv, check=False, capture_output=True, text=True).stdout
-
-
-def _free_bip() -> str:
-    """An address for a bridge that nobody here has: from the range for benchmarks (RFC 2544)."""
-    used = [
-        ipaddress.ip_network(f"{address['local']}/{address['prefixlen']}", strict=False)
-        for link in json.loads(_run("ip", "-j", "-4", "address") or "[]")
-        for address in link.get("addr_info", [])
-    ]
-    while True:
-        candidate = ipaddress.IPv4Interface(f"198.{random.choice((18, 19))}.{random.randrange(256)}.1/24")
-        if not any(candidate.network.overlaps(network) for network in used):
-            return str(candidate)
+        self.own.clear(self.own_pids())
 
 
 def run_cli(

@@ -10,14 +10,11 @@ A place is a network namespace by the path of its file, or None for this host.
 
 import contextlib
 import ipaddress
-import itertools
 import json
-import os
 import random
 import shutil
 import socket
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +22,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from proad.host import netns
+from tests.support.whose import own_directory, own_name
 
 T = TypeVar("T")
 Place = Path | None
@@ -34,7 +32,6 @@ NO_ANSWER_S = 0.5
 """How long silence takes to count as one: a packet that is let through takes less than a millisecond."""
 
 _TYPES = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
-_numbers = itertools.count()
 
 
 def inside(place: Place, visit: Callable[[], T]) -> T:
@@ -115,7 +112,7 @@ class Hosts:
     """The other hosts of one test; gone at its end."""
 
     def __init__(self) -> None:
-        self._directory = Path(tempfile.mkdtemp(prefix="proa-hosts-"))
+        self._directory = own_directory()
         self._hosts: list[OtherHost] = []
 
     def __enter__(self) -> "Hosts":
@@ -127,7 +124,7 @@ class Hosts:
         shutil.rmtree(self._directory)
 
     def add(self, name: str) -> OtherHost:
-        link = f"nh{os.getpid() % 100_000}x{next(_numbers)}"
+        link = own_name("nh")
         host = OtherHost(self._directory / name, link, _free_network())
         self._hosts.append(host)
         host.build()

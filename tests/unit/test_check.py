@@ -34,6 +34,7 @@ def test_each_finding_is_one_line(tmp_path: Path) -> None:
     assert len(render(found).splitlines()) == len(found)
 
 
+@pytest.mark.alone
 def test_nothing_is_made(tmp_path: Path) -> None:
     links = sorted(Path("/sys/class/net").iterdir())
     findings(tmp_path)

@@ -5,6 +5,7 @@ CONTRIBUTING.md draws the same picture for people.
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,13 @@ BLOCKING_ROOMS = {"host", "store", "api", "check", "notify", "logsetup"}
 SYNC_ROOMS = {"model"}
 
 
+@cache
+def parsed(path: Path) -> tuple[ast.Module, list[ast.Import | ast.ImportFrom]]:
+    """A file, and every import in it, wherever it stands."""
+    module = ast.parse(path.read_text())
+    return module, [node for node in ast.walk(module) if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
 def label(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
@@ -71,16 +79,16 @@ def room(path: Path) -> str:
 
 
 def imported(path: Path) -> Iterator[tuple[str, int]]:
-    """Yield the dotted name and line of every import in a file, wherever in the file it stands.
+    """Yield the dotted name and line of every import in a file.
 
     ``from proad.host import netns`` yields both ``proad.host`` and ``proad.host.netns``: whichever of the two
     is the module, its room is named.
     """
     package = path.parent.relative_to(DAEMON.parent if path.is_relative_to(DAEMON) else CLIENT.parent).parts
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in parsed(path)[1]:
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
             module = ".".join(filter(None, (base, node.module)))
             yield module, node.lineno
@@ -88,7 +96,7 @@ def imported(path: Path) -> Iterator[tuple[str, int]]:
 
 
 def flavour(path: Path) -> str | None:
-    docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+    docstring = ast.get_docstring(parsed(path)[0]) or ""
     return next((known for known in FLAVOURS if docstring.startswith(known)), None)
 
 
