@@ -39,6 +39,39 @@ SAME = [
     "volume rm data",
     "volume rm no-such-volume",
     "volume rm -f no-such-volume",
+    "network ls --format {{.Name}}|{{.Driver}}|{{.Scope}}|{{.IPv4}}|{{.IPv6}}|{{.Internal}}|{{.Labels}}",
+    "network ls",
+    "network ls -q --no-trunc --filter type=custom",
+    'network ls --filter label=team --format {{.ID}}_{{.CreatedAt}}_{{.Label_"team"}}',
+    "network ls --filter colour=red",
+    "network inspect shared",
+    "network inspect -v -f {{.Name}}={{.Driver}} shared bridge",
+    "network inspect shared no-such-network",
+    "network inspect",
+    "inspect --type network shared",
+    "network create shared",
+    "network create --subnet 10.199.0.0/25 other",
+    "network create --gateway 10.199.0.1 other",
+    "network create -d nonsense other",
+    "network create --ingress other",
+    "network create",
+    "network rm bridge",
+    "network rm no-such-network",
+    "network rm -f no-such-network",
+    "network connect shared no-such-container",
+    "network connect shared one",
+    "network connect --driver-opt a shared two",
+    "network connect --link a:b:c shared two",
+    "network connect shared",
+    "network disconnect shared two",
+    "network disconnect no-such-network two",
+    "network nonsense",
+    "run --rm --network shared --ip 10.198.0.9 busybox true",
+    "run --rm --network shared --network shared busybox true",
+    "run --rm --network shared --network bridge busybox true",
+    "run --rm --network name=shared,colour=red busybox true",
+    "run --rm --network-alias a busybox true",
+    "run --rm --network name=shared,ip=10.199.0.77 busybox ip -4 -o address show eth0",
     "logs two",
     "logs -n 1 two",
     "logs no-such-container",
@@ -90,9 +123,11 @@ SAME = [
 
 @pytest.fixture(scope="module")
 def prepared(daemon: Daemon, image: str) -> Iterator[None]:
-    """A running container "one" and an ended container "two"."""
+    """A running container "one" and an ended container "two"; a volume "data", a network "shared"."""
     api = daemon.api
     api("POST", "/volumes/create", json_body={"Name": "data"}).expect(201)
+    shared = {"Name": "shared", "IPAM": {"Config": [{"Subnet": "10.199.0.0/24"}]}, "Labels": {"team": "blue"}}
+    api("POST", "/networks/create", json_body=shared).expect(201)
     for name, script in (("one", "sleep 1000"), ("two", "echo out; echo err >&2")):
         body = {
             "Image": image,
@@ -107,6 +142,7 @@ def prepared(daemon: Daemon, image: str) -> Iterator[None]:
     yield
     daemon.remove_containers()
     api("DELETE", "/volumes/data").expect(204)
+    daemon.remove_networks()
 
 
 @pytest.fixture
@@ -129,7 +165,8 @@ def test_json_of_a_list_has_dockers_keys(
 ) -> None:
     import json
 
-    for command in (("ps", "-a"), ("images",), ("history", "busybox"), ("system", "df")):
+    lists = (("ps", "-a"), ("images",), ("history", "busybox"), ("network", "ls"), ("system", "df"))
+    for command in lists:
         arguments = (*command, "--format", "json")
         theirs = [json.loads(line) for line in docker(*arguments).stdout.splitlines()]
         ours = [json.loads(line) for line in proa(*arguments).out.splitlines()]

@@ -33,11 +33,7 @@ def wanted(*flags: str) -> Wanted:
         (["--mac-address", MAC], None, {"default": {"MacAddress": MAC}}),
         (["--network", "n", "--network-alias", "b", "--net-alias", "c"], "n", {"n": {"Aliases": ["b", "c"]}}),
         (["--network", "n", "--network", "m"], "n", {"n": {}, "m": {}}),
-        (
-            ["--network", "n", "--network", "m", "--network-alias", "a"],
-            "n",
-            {"n": {"Aliases": ["a"]}, "m": {}},
-        ),
+        (["--network", "n", "--network", "m", "--link", "x"], "n", {"n": {"Links": ["x"]}, "m": {}}),
         (["--network", "n", "--link", "x:y"], "n", {"n": {"Links": ["x:y"]}}),
         (["--network", "bridge", "--link", "x:y"], "bridge", {}),
         (

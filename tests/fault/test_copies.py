@@ -45,9 +45,13 @@ while not ended:
             os.unlink(directory)
             os.rename(f"{directory}.was", directory)
             swaps += 1
-        except OSError:  # a copy made the directory in the meantime
-            shutil.rmtree(directory)
-            os.rename(f"{directory}.was", directory)
+        except OSError:  # a copy made the directory in the meantime, and may be at it still
+            while os.path.lexists(f"{directory}.was"):
+                shutil.rmtree(directory, ignore_errors=True)
+                try:
+                    os.rename(f"{directory}.was", directory)
+                except OSError:
+                    pass
 print(swaps)
 """
 BIG = 64 << 20

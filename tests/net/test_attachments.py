@@ -108,7 +108,10 @@ def test_the_host_s_network_and_none(net: Net, refused: Refused) -> None:
         assert refused("network", "connect", "red", container.name)
     assert refused("network", "disconnect", "host", "host")
     net.disconnect("none", none)
+    assert none.inspect()["NetworkSettings"]["Networks"] == {}
     net.connect("red", none)
+    assert none.interfaces() == {"eth0"}
+    succeed(net.docker("restart", "-t", "0", "none"))
     assert none.interfaces() == {"eth0"}
 
 

@@ -52,6 +52,7 @@ def container(**changes: Any) -> Container:
             image="busybox", cmd=("echo", "two words"), exposed_ports={"80/tcp": Empty(), "53/udp": Empty()}
         ),
         host_config=HostConfig(),
+        networks={"bridge": EndpointSettings()},
     )
     return replace(made, **changes)
 

@@ -63,11 +63,10 @@ def live_endpoints(container: Container) -> dict[str, Endpoint]:
 
 def networks(container: Container, network_ids: Mapping[str, str], version: ApiVersion) -> dict[str, Json]:
     """``NetworkSettings.Networks``: an entry for each by name; addresses only while the container runs."""
-    mode = network_mode(container)
-    if mode.startswith("container:"):
+    if network_mode(container).startswith("container:"):
         return {}
     live = live_endpoints(container)
-    names = sorted({*container.networks, *live}) or [mode]
+    names = sorted({*container.networks, *live})
     return {
         name: _attachment(container, name, live.get(name), network_ids.get(name, ""), version)
         for name in names

@@ -5,6 +5,8 @@ endpoint is joining or leaving; what a crash cuts short there, :meth:`Connector.
 finishes.
 """
 
+from collections.abc import Collection
+
 import structlog
 import trio
 from msgspec.structs import replace
@@ -59,7 +61,7 @@ class Connector:
         container = find_container(self._store, container_ref)
         async with self._locks.of(container.id):
             container = self._still_there(container)
-            _refuse_mode(container, network)
+            _refuse_mode(container, network, self._connected(container))
             check_endpoint(network, wish)
             if container.status in (Status.REMOVING, Status.DEAD):
                 raise _marked(container)
@@ -182,7 +184,8 @@ class Connector:
 
     def _connected(self, container: Container) -> set[str]:
         if container.status.has_process and container.run is not None:
-            return {endpoint.network for endpoint in container.run.endpoints}
+            without = {"none"} & container.networks.keys()
+            return {endpoint.network for endpoint in container.run.endpoints} | without
         return set(container.networks)
 
 
@@ -205,7 +208,7 @@ def _marked(container: Container) -> errors.Conflict:
     )
 
 
-def _refuse_mode(container: Container, network: Network) -> None:
+def _refuse_mode(container: Container, network: Network, connected: Collection[str]) -> None:
     """Who shares a namespace, or shall have none of his own, cannot be connected to anything."""
     mode = container.host_config.network_mode
     if mode == "host" or network.name == "host":
@@ -220,7 +223,7 @@ def _refuse_mode(container: Container, network: Network) -> None:
             "container sharing network namespace with another container or host cannot be connected to any "
             "other network"
         )
-    if mode == "none" or network.name == "none":
+    if "none" in connected or network.name == "none":
         raise errors.InvalidParameter(
             "container cannot be connected to multiple networks with one of the networks in private (none) "
             "mode"

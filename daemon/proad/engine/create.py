@@ -138,7 +138,7 @@ class Creator:
             if (name := name_of(ref)) in networks:
                 raise errors.InvalidParameter(f"EndpointsConfig: network {name} is given more than once")
             networks[name] = wish
-        if not networks and self._networks.is_attached_by(mode):
+        if not networks and not mode.startswith("container:"):
             networks[DEFAULT_BRIDGE if mode in BRIDGE_NAMES else mode] = EndpointSettings()
         check_mode(mode, networks)
         check_attachments(networks, self._networks.named)

@@ -108,7 +108,7 @@ class Networks:
             for endpoint in container.run.endpoints:
                 if endpoint.network_id == network.id:
                     yield container, endpoint
-            if network.driver in ("host", "null") and container.host_config.network_mode == network.name:
+            if network.driver in ("host", "null") and network.name in container.networks:
                 yield container, None
 
     # --- what a container asks --------------------------------------------------------------------------
@@ -122,16 +122,13 @@ class Networks:
         default bridge first, then by name.
         """
         mode = container.host_config.network_mode
-        if container.config.network_disabled or not self.is_attached_by(mode):
+        if container.config.network_disabled or mode == "host" or mode.startswith("container:"):
             return []
         names = set(container.networks) or {DEFAULT_BRIDGE if mode in BRIDGE_NAMES else mode}
+        names.discard("none")
         if not self._config.has_bridge:
             names.discard(DEFAULT_BRIDGE)
         return sorted(names, key=lambda name: (name != DEFAULT_BRIDGE, name))
-
-    def is_attached_by(self, mode: str) -> bool:
-        """Whether containers of that network mode are attached to networks."""
-        return mode not in ("host", "none") and not mode.startswith("container:")
 
     def withholds_ports(self, container: Container) -> bool:
         """Whether it publishes ports on a default bridge that there is not."""

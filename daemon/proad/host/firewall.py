@@ -52,6 +52,9 @@ __all__ = [
 
 _HANDS_TO_IP6TABLES = Path("/proc/sys/net/bridge/bridge-nf-call-ip6tables")
 
+_CLOSED = -1
+"""The generation of tables that are not there, or not known."""
+
 Elements = dict[tuple[str, bytes], Element]
 """By their places: there is one element of a place, or none."""
 
@@ -78,7 +81,7 @@ class Firewall:
         self._elements: Elements = {}
         self._of_ports: dict[str, list[Element]] = {}
         self._published: dict[Source, Target] = {}
-        self._generation = -1
+        self._generation = _CLOSED
 
     @property
     def published(self) -> Published:
@@ -118,7 +121,7 @@ class Firewall:
         if not rules.icc and BRIDGE not in self._families:
             raise errors.Unavailable("this kernel has no nftables for bridges, which a network without "
                                      "communication between its containers needs")  # fmt: skip
-        if not self._bridges:
+        if self._generation == _CLOSED:
             self.open([rules])
             return
         former = self._bridges.get(rules.bridge)
@@ -200,7 +203,7 @@ class Firewall:
         for family in (INET, BRIDGE):
             self._delete_table(FAMILY_NAMES[family])
         self._bridges, self._elements, self._of_ports, self._published = {}, {}, {}, {}
-        self._generation = -1
+        self._generation = _CLOSED
 
     # --- the kernel -------------------------------------------------------------------------------------
 
