@@ -73,7 +73,11 @@ class Request:
     def waits_silently(self) -> bool:
         """Whether not even the head of an answer comes before what is waited for (old versions)."""
         version = self.version.removeprefix("/v").split(".")
-        return self.operation.name == "POST /containers/{id}/wait" and self.version != "" and version < ["1", "30"]
+        return (
+            self.operation.name == "POST /containers/{id}/wait"
+            and self.version != ""
+            and version < ["1", "30"]
+        )
 
     def encoded(self, path: str) -> bytes:
         target = self.version + path + (f"?{self.query}" if self.query else "")
