@@ -174,7 +174,7 @@ def test_a_terminal(daemon: Daemon, api: Api, container: str) -> None:
 
 def test_the_size_given_with_the_start_is_the_one(daemon: Daemon, api: Api, container: str) -> None:
     # crun sets the size beside the command's first steps, not before them.
-    command = ("sh", "-c", "until stty size 2>/dev/null; do :; done")
+    command = ("sh", "-c", "until stty size 2>/dev/null | grep .; do :; done")
     exec_id = execs.create(api, container, *command, Tty=True, ConsoleSize=[33, 77])
     with ExecStream(daemon.socket, exec_id, Tty=True, ConsoleSize=[20, 50]) as stream:
         assert stream.read() == b"20 50\r\n"

@@ -164,7 +164,8 @@ class ExecProcess:
 
             async def give_up_with_the_runtime() -> None:
                 await self._wait()
-                either.cancel_scope.cancel()
+                if not console.has_come():  # what a short command's runtime had sent is there to be received
+                    either.cancel_scope.cancel()
 
             either.start_soon(give_up_with_the_runtime)
             self.streams.terminal = await console.receive()

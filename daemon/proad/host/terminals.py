@@ -4,6 +4,7 @@ import array
 import errno
 import fcntl
 import os
+import select
 import socket
 import stat
 import struct
@@ -92,13 +93,24 @@ class ConsoleSocket:
         # A socket's address holds 107 bytes at most; through our descriptor it is short.
         self.address = f"/proc/{os.getpid()}/fd/{self._directory}/{path.name}"
 
+    def has_come(self) -> bool:
+        """Whether the runtime has called, and :meth:`receive` has not answered yet."""
+        called = select.poll()
+        called.register(self._socket, select.POLLIN)
+        return bool(called.poll(0))
+
     async def receive(self) -> int:
-        """Wait for the master; returns it, non-blocking.
+        """Wait for the master; returns it, non-blocking. Once the runtime has called, nothing cancels it.
 
         Raises:
             errors.System: something else came.
         """
         await trio.lowlevel.wait_readable(self._socket)
+        with trio.CancelScope(shield=True):
+            master = await self._take()
+        return master
+
+    async def _take(self) -> int:
         connection, _ = self._socket.accept()
         with connection:
             await trio.lowlevel.wait_readable(connection)
