@@ -22,9 +22,8 @@ def test_the_life_of_a_network(proa: Proa, image: str) -> None:
     assert (len(made.out.strip()), made.code) == (64, 0), made.err
     assert proa("network", "ls", "-q", "-f", "label=a").out.strip() == made.out[:12]
     assert proa("network", "inspect", "-f", "{{.Internal}} {{.Name}}", made.out[:12]).out == "true n1\n"
-    asked = proa(
-        "create", "--name", "member", "--network", "name=n1,ip=10.197.0.9,alias=x", image, "sleep", "1000"
-    )
+    attachment = "name=n1,ip=10.197.0.9,alias=x"
+    asked = proa("create", "--name", "member", "--network", attachment, image, "sleep", "1000")
     assert asked.code == 0, asked.err
     assert proa("start", "member").code == 0
     shown = "{{.NetworkSettings.Networks.n1.IPAddress}}{{.NetworkSettings.Networks.n1.Aliases}}"

@@ -106,14 +106,10 @@ class ConsoleSocket:
             errors.System: something else came.
         """
         await trio.lowlevel.wait_readable(self._socket)
-        with trio.CancelScope(shield=True):
-            master = await self._take()
-        return master
-
-    async def _take(self) -> int:
         connection, _ = self._socket.accept()
         with connection:
-            await trio.lowlevel.wait_readable(connection)
+            with trio.CancelScope(shield=True):
+                await trio.lowlevel.wait_readable(connection)
             _, ancillary, _, _ = connection.recvmsg(4096, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
         received = array.array("i")
         for level, kind, data in ancillary:
