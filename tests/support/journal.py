@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from tests.support.daemon import Daemon
@@ -79,9 +80,11 @@ class UnjournaledDaemon(Daemon):
 
 
 def children_of(pid: int) -> list[str]:
-    """The command lines of a process's children."""
+    """The command lines of a process's children; threads and children that end meanwhile have none."""
     found = []
     for task in os.listdir(f"/proc/{pid}/task"):
-        for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split():
-            found.append(Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode())
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split():
+                with suppress(FileNotFoundError, ProcessLookupError):
+                    found.append(Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode())
     return found
