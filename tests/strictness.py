@@ -8,6 +8,8 @@ Enable it from a conftest: ``pytest_plugins = ["tests.strictness"]``.
 """
 
 import os
+import re
+import subprocess
 from collections.abc import Iterator
 from typing import NoReturn
 
@@ -19,6 +21,14 @@ EXPECTED = "needs "
 def skip_for_lack_of(what: str) -> NoReturn:
     """Skip the running test, saying what is lacking: ``skip_for_lack_of("the docker CLI")``."""
     pytest.skip(EXPECTED + what)
+
+
+def skip_for_older_docker(major: int) -> None:
+    """Skip the running test where the docker CLI is older than that, or is not there; Debian 13 has 26."""
+    version = subprocess.run(["docker", "--version"], check=False, capture_output=True, text=True).stdout
+    found = re.search(r"version (\d+)\.", version)
+    if found is None or int(found[1]) < major:
+        skip_for_lack_of(f"a docker CLI of version {major} or newer")
 
 
 def on_ci() -> bool:

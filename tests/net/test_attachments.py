@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tests.conftest import DockerCli
 from tests.net.conftest import Net, succeed
+from tests.strictness import skip_for_older_docker
 from tests.support.daemon import Daemon
 from tests.support.nethosts import answering, ask
 
@@ -12,6 +13,7 @@ Refused = Callable[..., str]
 
 
 def test_a_container_starts_on_several_networks(net: Net, ours: Daemon) -> None:
+    skip_for_older_docker(28)  # gw-priority
     net.network("red", "--subnet", "10.221.1.0/24")
     net.network("blue", "--subnet", "10.221.2.0/24")
     red = ("--network", "name=red,alias=m,ip=10.221.1.10")
@@ -91,6 +93,7 @@ def test_a_network_without_ipv6_has_none(net: Net, ours: Daemon) -> None:
 
 
 def test_ipv6_alone(net: Net, ours: Daemon) -> None:
+    skip_for_older_docker(28)  # --ipv4
     net.network("only", "--ipv4=false", "--ipv6", "--subnet", "fd4e:7072:6f67::/64")
     one, two = net.run("one", "--network", "only"), net.run("two", "--network", "only")
     assert one.address("only") == ""
