@@ -1,7 +1,7 @@
 """Sync, pure. Patterns in variables of Dockerfiles: ``${x#pattern}``, ``${x%pattern}``, ``${x/pattern/}``.
 
-``*`` is any text and ``?`` any character, neither across lines; there are no sets. Time grows with the length of
-pattern and text, never faster (moby: BuildKit's shell package, whose regular expressions do the same).
+``*`` is any text and ``?`` any character, neither across lines; there are no sets. No pattern makes it try
+again and again: the work is at most the lengths of pattern and text multiplied (moby: BuildKit's ``shell``).
 """
 
 import re
