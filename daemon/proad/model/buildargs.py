@@ -1,77 +1,87 @@
-"""Sync, pure. The arguments of a build: what the request gives, what ARG allows, and what nobody asked for.
+"""Sync, pure. The arguments of a build: where they are known, and what value they have (``buildargs.go``).
 
-Rules of moby (builder/dockerfile/buildargs.go): an argument counts from its ARG to the end of the stage; the
-request's value goes before the default; one without a value takes that of an ARG before the first FROM; those of
-proxies are always allowed, and leave no trace in the image unless an ARG names them.
+An argument is visible from the ARG that declares it to the end of its stage; one that is declared before the
+first FROM is visible in FROMs, and gives its value to an ARG without default in a stage. What the request
+gives goes before any default. The proxies need no ARG, and leave no trace in the image unless they have one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-PROXIES = frozenset(
-    {"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "FTP_PROXY", "ftp_proxy", "NO_PROXY", "no_proxy"}
-    | {"ALL_PROXY", "all_proxy"}
+import msgspec
+from msgspec.structs import replace
+
+from proad.model.instructions import Arg
+
+PREDEFINED = frozenset(
+    f"{name}_PROXY" if is_capital else f"{name}_PROXY".lower()
+    for name in ("HTTP", "HTTPS", "FTP", "NO", "ALL")
+    for is_capital in (True, False)
 )
 
 
-class BuildArgs:
-    """The arguments of one build; :meth:`for_stage` of one stage of it."""
+class BuildArgs(msgspec.Struct, frozen=True):
+    """As they are at one place of a Dockerfile.
 
-    def __init__(self, given: Mapping[str, str | None]) -> None:
-        """``given`` is the request's; None is one that was named without a value."""
-        self._given = given
-        self._global: dict[str, str | None] = {}
-        self._allowed: dict[str, str | None] = {}
-        self._referenced: set[str] = set()
+    ``given`` is what the request said, None for a name without value; ``before_from`` and ``declared`` have
+    the defaults of ARGs before the first FROM and of those in the stage so far; ``used`` are all that some ARG
+    named, also in other stages.
+    """
 
-    def for_stage(self) -> "BuildArgs":
-        """The arguments as a new stage finds them; what it asks for counts for the whole build."""
-        stage = BuildArgs(self._given)
-        stage._global = dict(self._global)
-        stage._referenced = self._referenced
-        return stage
+    given: Mapping[str, str | None] = {}
+    before_from: Mapping[str, str | None] = {}
+    declared: Mapping[str, str | None] = {}
+    used: frozenset[str] = frozenset()
 
-    def add_global(self, name: str, default: str | None) -> None:
-        """An ARG before the first FROM."""
-        self._global[name] = default
-        self.add(name, default)
+    def with_argument(self, argument: Arg, *, before_from: bool = False) -> "BuildArgs":
+        """After an ARG, whose variables have been put in."""
+        defaults = dict(argument.defaults)
+        return replace(
+            self,
+            before_from={**self.before_from, **defaults} if before_from else self.before_from,
+            declared={**self.declared, **defaults},
+            used=self.used | set(defaults),
+        )
 
-    def add(self, name: str, default: str | None) -> None:
-        """An ARG."""
-        self._allowed[name] = default
-        self._referenced.add(name)
+    def new_stage(self) -> "BuildArgs":
+        """At a FROM: what stages declared is forgotten."""
+        return replace(self, declared={})
 
-    def global_values(self) -> dict[str, str]:
-        """What FROM may use."""
-        return self._values(self._global)
+    def in_from(self) -> dict[str, str]:
+        """What a FROM, or an ARG before it, may refer to."""
+        return self._values(self.before_from)
 
-    def values(self) -> dict[str, str]:
-        """What instructions may use, in the order of their ARGs."""
-        return self._values(self._allowed)
+    def variables(self, environment: Iterable[str]) -> dict[str, str]:
+        """What an instruction may refer to: the environment, and arguments that it does not hide."""
+        return {**self._values(self.declared), **_as_mapping(environment)}
 
-    def beside(self, environment: Sequence[str]) -> dict[str, str]:
-        """Those that the environment does not hide."""
-        hidden = {variable.partition("=")[0] for variable in environment}
-        return {name: value for name, value in self.values().items() if name not in hidden}
+    def for_run(self, environment: Iterable[str]) -> tuple[str, ...]:
+        """The variables that a RUN has beside the environment, sorted."""
+        hidden = _as_mapping(environment)
+        values = self._values(self.declared)
+        return tuple(sorted(f"{name}={value}" for name, value in values.items() if name not in hidden))
 
-    def is_told(self, name: str) -> bool:
-        """Whether an argument is part of what a step is known by."""
-        return name in self._allowed or name not in PROXIES
+    def for_history(self, environment: Iterable[str]) -> tuple[str, ...]:
+        """Those of them that the image's history tells, and that the cache goes by."""
+        return tuple(
+            variable
+            for variable in self.for_run(environment)
+            if (name := variable.partition("=")[0]) in self.declared or name not in PREDEFINED
+        )
 
-    def unused(self) -> list[str]:
-        """What the request gives and no ARG asked for."""
-        return sorted(name for name in self._given if name not in self._referenced | PROXIES)
+    def unused(self) -> tuple[str, ...]:
+        """Names that the request gave and no ARG asked for, sorted."""
+        return tuple(sorted(set(self.given) - self.used - PREDEFINED))
 
-    def _values(self, allowed: Mapping[str, str | None]) -> dict[str, str]:
+    def _values(self, defaults: Mapping[str, str | None]) -> dict[str, str]:
         values: dict[str, str] = {}
-        for name in (*allowed, *sorted(PROXIES - allowed.keys())):
-            value = self._value(name, allowed)
-            if value is not None:
-                values[name] = value
+        for name in (*defaults, *PREDEFINED):
+            for source in (self.given, defaults, self.before_from):
+                value = source.get(name)
+                if value is not None:
+                    values[name] = value
+                    break
         return values
 
-    def _value(self, name: str, allowed: Mapping[str, str | None]) -> str | None:
-        if (given := self._given.get(name)) is not None:
-            return given
-        if (default := allowed.get(name)) is not None:
-            return default
-        return self._global.get(name)
+
+def _as_mapping(environment: Iterable[str]) -> dict[str, str]:
+    return dict(variable.partition("=")[::2] for variable in environment)
