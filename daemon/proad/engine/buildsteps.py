@@ -22,7 +22,7 @@ from proad.engine.stepimages import Step, StepImages
 from proad.host.buildtrees import Tree
 from proad.model import errors
 from proad.model.buildargs import BuildArgs
-from proad.model.configure import configure
+from proad.model.configure import configure, describe, shell_of
 from proad.model.container import Container
 from proad.model.expansion import expand
 from proad.model.hostconfig import ContainerConfig, Healthcheck, HostConfig
@@ -32,16 +32,13 @@ from proad.model.instructions import (
     Arg,
     Cmd,
     Copy,
-    Entrypoint,
     HealthcheckInstruction,
     Instruction,
     Maintainer,
     Run,
     Workdir,
 )
-from proad.model.stepcomments import comment_of
 
-SHELL = ("/bin/sh", "-c")
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NOP = "#(nop) "
 _CONTAINER_FIELDS = frozenset(ContainerConfig.__struct_fields__) & frozenset(ImageConfig.__struct_fields__)
@@ -66,11 +63,11 @@ class Stage:
     config: ImageConfig
     arguments: BuildArgs
     author: str = ""
-    cmd_given: bool = False
+    has_cmd: bool = False
 
-    @property
-    def shell(self) -> tuple[str, ...]:
-        return self.config.shell or SHELL
+    def forget_triggers(self) -> None:
+        """What the base asks of builds is not asked of those on top of this one."""
+        self.config = replace(self.config, on_build=None)
 
 
 @dataclass(frozen=True)
@@ -116,10 +113,9 @@ class Steps:
         Raises:
             errors.ProaError: it fails; in Docker's words.
         """
-        environment = dict(variable.partition("=")[::2] for variable in stage.config.env)
-        variables = {**stage.arguments.beside(stage.config.env), **environment}
-        expanded = expand(instruction, variables, self._rules.escape)
         try:
+            variables = stage.arguments.variables(stage.config.env)
+            expanded = expand(instruction, variables, self._rules.escape)
             match expanded:
                 case Run():
                     await self._run(stage, cache, expanded)
@@ -139,23 +135,20 @@ class Steps:
     async def _configure(self, stage: Stage, cache: BuildCache, instruction: Instruction) -> None:
         match instruction:
             case Arg():
-                for name, default in instruction.defaults:
-                    stage.arguments.add(name, default)
+                stage.arguments = stage.arguments.with_argument(instruction)
             case Maintainer():
                 stage.author = instruction.name
             case HealthcheckInstruction():
-                self._note_overridden(stage)
-        stage.config = configure(instruction, stage.config)
-        if isinstance(instruction, Entrypoint) and not stage.cmd_given:
-            stage.config = replace(stage.config, cmd=None)  # it belonged to the entrypoint that was
-        stage.cmd_given = stage.cmd_given or (isinstance(instruction, Cmd) and bool(instruction.command.words))
-        comment = comment_of(instruction, stage.config)
-        built_with = replace(stage.config, cmd=(*stage.shell, _NOP, comment))
+                self._tell_overridden(stage)
+        stage.config = configure(instruction, stage.config, has_cmd=stage.has_cmd)
+        stage.has_cmd |= isinstance(instruction, Cmd) and bool(instruction.command.words)
+        comment = describe(instruction, stage.config)
+        built_with = replace(stage.config, cmd=(*shell_of(stage.config), _NOP, comment))
         if await self._is_cached(stage, cache, built_with):
             return
         stage.image = await self._images.make(self._step(stage, built_with))
 
-    def _note_overridden(self, stage: Stage) -> None:
+    def _tell_overridden(self, stage: Stage) -> None:
         before = stage.config.healthcheck
         if before is not None and before.test and before.test[0] != "NONE":
             self._output.say(f"Note: overriding previous HEALTHCHECK: [{' '.join(before.test)}]\n")
@@ -163,7 +156,7 @@ class Steps:
     async def _workdir(self, stage: Stage, cache: BuildCache, instruction: Workdir) -> None:
         stage.config = configure(instruction, stage.config)
         path = stage.config.working_dir
-        built_with = replace(stage.config, cmd=(*stage.shell, f"{_NOP}WORKDIR {path}"))
+        built_with = replace(stage.config, cmd=(*shell_of(stage.config), f"{_NOP}WORKDIR {path}"))
         if not await self._is_cached(stage, cache, built_with):
             stage.image = await self._copies.make_directory(path, self._step(stage, built_with))
 
@@ -177,18 +170,18 @@ class Steps:
             except errors.ProaError as error:
                 raise type(error)(f"invalid from flag value {instruction.from_}: {error.message}") from error
         copied = await self._copies.find(instruction, source, stage.config.working_dir, self._downloads)
-        built_with = replace(stage.config, cmd=(*stage.shell, f"{_NOP}{copied.comment}"))
+        built_with = replace(stage.config, cmd=(*shell_of(stage.config), f"{_NOP}{copied.comment}"))
         if not await self._is_cached(stage, cache, built_with):
             stage.image = await self._copies.copy(copied, self._step(stage, built_with))
 
     # --- commands -----------------------------------------------------------------------------------------
 
     async def _run(self, stage: Stage, cache: BuildCache, instruction: Run) -> None:
-        command = instruction.command.argv(stage.shell)
-        arguments = stage.arguments.beside(stage.config.env)
+        command = instruction.command.argv(shell_of(stage.config))
+        arguments = stage.arguments.for_run(stage.config.env)
         known_as = command
         if arguments:
-            told = sorted(f"{name}={arguments[name]}" for name in arguments if stage.arguments.is_told(name))
+            told = stage.arguments.for_history(stage.config.env)
             known_as = (f"|{len(told)}", *told, *command)
         built_with = replace(stage.config, cmd=known_as, entrypoint=None)
         if await self._is_cached(stage, cache, built_with):
@@ -199,7 +192,7 @@ class Steps:
             stage.config,
             cmd=command,
             entrypoint=("",),
-            env=(*stage.config.env, *(f"{name}={value}" for name, value in arguments.items())),
+            env=(*stage.config.env, *arguments),
             healthcheck=Healthcheck(test=("NONE",)),
             on_build=None,
         )
@@ -254,4 +247,4 @@ def begin_stage(name: str, image: Image | None, arguments: BuildArgs) -> Stage:
     config = image.config if image is not None else ImageConfig()
     if not any(variable.startswith("PATH=") for variable in config.env):
         config = replace(config, env=(*config.env, DEFAULT_PATH))
-    return Stage(name, image, config, arguments.for_stage())
+    return Stage(name, image, config, arguments.new_stage())

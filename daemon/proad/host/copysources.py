@@ -22,6 +22,7 @@ from proad.host import buildjail
 from proad.host.helperchannel import Channel, Refusal
 from proad.host.layertree import shown
 from proad.host.treewalk import walk
+from proad.model import errors
 from proad.model.gopath import match
 
 _BUFFER_BYTES = 1 << 20
@@ -62,7 +63,7 @@ class _Tree:
         path = path.removeprefix("/").removeprefix("./")
         if wildcards and _is_pattern(path):
             for node in walk(self._top):
-                if match(path, node.path):
+                if _matches(path, node.path):
                     yield self._finding(node.path)
         else:
             yield self._finding(path)
@@ -164,6 +165,14 @@ class _Tree:
             return os.readlink(self._at("/".join(parts)))
         except OSError:  # none, or nothing
             return None
+
+
+def _matches(pattern: str, path: str) -> bool:
+    """A pattern that is none matches nothing."""
+    try:
+        return match(pattern, path)
+    except errors.InvalidParameter:
+        return False
 
 
 def _is_pattern(path: str) -> bool:
