@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from proad.api import imagewire, params
+from proad.api.pull import pull
 from proad.api.server import VERSION, call, call_while_connected, json_response, roles_of
 from proad.api.upload import feed
 from proad.engine.imagelisting import ImageQuery
@@ -119,13 +120,10 @@ def _platform(text: str) -> Platform | None:
 
 
 async def post_create(request: web.Request) -> web.StreamResponse:
-    """Import a root filesystem's tar from the body; there is no pulling yet."""
+    """Pull from a registry, or import a root filesystem's tar from the body."""
     images, query = roles_of(request).images, request.query
     if query.get("fromImage"):
-        raise errors.NotImplemented(
-            f"cannot pull {query['fromImage']}: this engine does not talk to registries yet; "
-            "use docker load or docker import"
-        )
+        return await pull(request)
     source = query.get("fromSrc", "")
     if not source:
         raise errors.InvalidParameter('missing parameter "fromSrc"')

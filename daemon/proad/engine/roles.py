@@ -16,6 +16,7 @@ from proad.engine.exports import Exports
 from proad.engine.images import Images
 from proad.engine.networkcontrol import NetworkControl
 from proad.engine.networks import Networks
+from proad.engine.pull import Puller
 from proad.engine.remove import Remover
 from proad.engine.start import Starter
 from proad.engine.stats import Stats
@@ -41,6 +42,7 @@ class Roles:
     archives: Archives
     committer: Committer
     images: Images
+    puller: Puller
     volumes: Volumes
     networks: Networks
     network_control: NetworkControl

@@ -40,11 +40,12 @@ _ARCHITECTURES = {
 
 
 class Descriptor(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A pointer to a blob: media type, ``sha256:…`` digest, size in bytes."""
+    """A pointer to a blob: media type, ``sha256:…`` digest, size in bytes; ``urls`` where it is, too."""
 
     media_type: str = ""
     digest: str = ""
     size: int = 0
+    urls: tuple[str, ...] = ()
     annotations: dict[str, str] = {}
     platform: dict[str, Any] = {}
 
