@@ -1,5 +1,5 @@
-"""asyncio-flavoured. Building images: the request read, the build run for as long as its client is there, its lines
-passed on.
+"""asyncio-flavoured. Building images: the request read, the build run for as long as its client is there, its
+lines passed on.
 """
 
 import asyncio
@@ -96,8 +96,6 @@ async def post_prune(request: web.Request) -> web.StreamResponse:
         request,
         roles_of(request).builder.prune,
         wanted,
-        all=params.boolean(query, "all"),
         kept_bytes=max(kept_bytes, reserved),
     )
     return json_response({"CachesDeleted": list(pruned.deleted), "SpaceReclaimed": pruned.space_bytes})
-

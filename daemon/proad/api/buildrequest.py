@@ -11,6 +11,7 @@ from proad.api.router import ApiVersion
 from proad.engine.build import BuildRequest
 from proad.engine.buildcontext import DEFAULT_DOCKERFILE
 from proad.model import errors, imagearchive
+from proad.model.credentials import parse_registry_config
 from proad.model.gojson import UNREADABLE
 from proad.model.hostconfig import ContainerConfig, HostConfig, LogConfig, Ulimit
 from proad.model.imagearchive import Platform, parse_platform
@@ -29,9 +30,7 @@ _TEXTS = {"cpusetcpus": "cpuset_cpus", "cpusetmems": "cpuset_mems", "cgroupparen
 _DEFAULT_NETWORKS = ("", "default")
 
 
-def parse_build(
-    query: MultiMapping[str], headers: Mapping[str, str], version: ApiVersion
-) -> BuildRequest:
+def parse_build(query: MultiMapping[str], headers: Mapping[str, str], version: ApiVersion) -> BuildRequest:
     """Read a request.
 
     Raises:
@@ -52,7 +51,7 @@ def parse_build(
         cache_from=_json(query, "cachefrom", list[str], "error reading cache-from") or [],
         pull=params.boolean(query, "pull"),
         platform=_platform(query.get("platform", "")) if version >= _PLATFORM_SINCE else None,
-        registry_config=_registry_config(headers.get("X-Registry-Config", "")),
+        credentials=parse_registry_config(headers.get("X-Registry-Config", "")),
         remove=removes or force_remove,
         force_remove=force_remove,
         id=query.get("buildid", ""),
@@ -131,10 +130,6 @@ def _platform(text: str) -> Platform | None:
     if platform is not None and platform.os != host.os:
         raise errors.InvalidParameter(f'operating system "{platform.os}" is not supported')
     return platform
-
-
-def _registry_config(header: str) -> dict[str, Any]:
-    return {"header": header} if header else {}
 
 
 def _json(query: Mapping[str, str], name: str, type_: type[T], problem: str) -> T | None:

@@ -1,9 +1,9 @@
 """Trio-flavoured. The build cache: an image that a step made before, of the same parent with the same
 configuration.
 
-There is no cache beside the images. A step is found again among the children of the image that it starts from,
-by the configuration that it ran with: the command is part of that, and for COPY and ADD it bears the hash of what
-is copied. Once a step is not found, nothing of its stage is looked for any more. Rules of moby
+There is no cache beside the images. A step is found again among the children of the image that it starts
+from, by the configuration that it ran with: the command is part of that, and for COPY and ADD it bears the
+hash of what is copied. Once a step is not found, nothing of its stage is looked for any more. Rules of moby
 (builder/dockerfile/imageprobe.go, image/cache).
 """
 
@@ -51,13 +51,11 @@ class LocalCache:
 class SourcesCache:
     """``cachefrom``: only what certain images were made of, wherever those came from.
 
-    Of an image that was not built here nothing is known but its history: a step is found by its command, and the
-    images between the base and that one are made again, of its layers.
+    Of an image that was not built here nothing is known but its history: a step is found by its command, and
+    the images between the base and that one are made again, of its layers.
     """
 
-    def __init__(
-        self, store: Store, steps: StepImages, sources: Sequence[Image], architecture: str
-    ) -> None:
+    def __init__(self, store: Store, steps: StepImages, sources: Sequence[Image], architecture: str) -> None:
         self._store = store
         self._steps = steps
         self._sources = list(sources)
@@ -158,5 +156,3 @@ def _continues(image: Image, base: Image) -> bool:
         return False
     same: tuple[History, ...] = image.history[:steps]
     return same == base.history and image.diff_ids[:layers] == base.diff_ids
-
-

@@ -71,7 +71,9 @@ class Contexts:
         with path.open("rb") as file:
             preamble = file.read(_PREAMBLE_BYTES)
             if not preamble:
-                raise errors.InvalidParameter(f"error detecting content type for remote {url}: empty response")
+                raise errors.InvalidParameter(
+                    f"error detecting content type for remote {url}: empty response"
+                )
             file.seek(0)
             kind = told.content_type.partition(";")[0].strip().lower()
             if kind == "text/plain" or (kind in ("", "application/octet-stream") and _is_text(preamble)):

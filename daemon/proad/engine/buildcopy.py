@@ -1,5 +1,5 @@
-"""Trio-flavoured. COPY, ADD and WORKDIR: what they name is found and hashed, looked up in the cache, and put into
-the image's files.
+"""Trio-flavoured. COPY, ADD and WORKDIR: what they name is found and hashed, looked up in the cache, and put
+into the image's files.
 
 No container is made for it: the image's layers and an empty directory are mounted together in a helper's own
 namespace, and the directory then is the new layer.

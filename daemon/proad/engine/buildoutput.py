@@ -1,7 +1,7 @@
 """Trio-flavoured. What a build says to its client, line by line, and how far the client may fall behind.
 
-Lines are made here and taken by the API, both on the loop's thread: nothing crosses between the event loops. A
-step whose output nobody takes waits, and its container with it.
+Lines are made here and taken by the API, both on the loop's thread: nothing crosses between the event loops.
+A step whose output nobody takes waits, and its container with it.
 """
 
 import codecs
@@ -20,7 +20,9 @@ Line = dict[str, Any]
 
 
 class BuildOutput:
-    """The lines of one build. ``notify`` is called when there are new ones; ``quiet`` keeps them for a failure."""
+    """The lines of one build. ``notify`` is called when there are new ones; ``quiet`` keeps them for a
+    failure.
+    """
 
     def __init__(self, notify: Callable[[], None], *, quiet: bool = False, with_aux: bool = True) -> None:
         self._notify = notify

@@ -3,8 +3,8 @@
     created (and marked: it is a build's) -> started -> its output told -> ended -> what it wrote is the layer
         -> removed, while the next step begins
 
-A container of a build that dies with the daemon is removed at the next start of one: the mark says so. What a step
-wrote is not copied: its directory becomes the layer's.
+A container of a build that dies with the daemon is removed at the next start of one: the mark says so. What a
+step wrote is not copied: its directory becomes the layer's.
 """
 
 import socket
@@ -71,7 +71,9 @@ class BuildRuns:
         self._streams = streams
         self._waiters = waiters
 
-    async def create(self, config: ContainerConfig, host_config: HostConfig, output: BuildOutput) -> Container:
+    async def create(
+        self, config: ContainerConfig, host_config: HostConfig, output: BuildOutput
+    ) -> Container:
         """Create a step's container, and say so.
 
         Raises:
@@ -127,8 +129,8 @@ class BuildRuns:
     async def image_of(
         self, container: Container, step: Step, images: StepImages, *, may_take: bool
     ) -> Image:
-        """Make the image of what a step's container wrote. With ``may_take`` its files are the image's then, and
-        all that can be done with it is to remove it.
+        """Make the image of what a step's container wrote. With ``may_take`` its files are the image's then,
+        and all that can be done with it is to remove it.
 
         Raises:
             errors.NotFound: somebody has removed the container.
@@ -224,5 +226,3 @@ class _Follower:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-

@@ -8,41 +8,39 @@ Each file lies in a directory of its own in the build's workspace, and goes with
 import os
 import posixpath
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from email.message import Message
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from proad.engine.buildoutput import BuildOutput
-from proad.model import errors
+from proad.model import errors, progress
 
 _UNNAMED = "__unnamed__"
 _STEP_BYTES = 512 << 10
 """Progress is told about so often, as Docker does."""
 
 
+MAX_DOWNLOAD_BYTES = 1 << 40
+
+
 class Downloaded(Protocol):
-    """What is known of a download: the URL that it came from in the end, and what the server said of it."""
+    """What a server said of a file; see ``host.registry``."""
 
-    url: str
-    last_modified: str
-    content_type: str
-    content_disposition: str
-    size_bytes: int
+    @property
+    def last_modified(self) -> str: ...
+    @property
+    def content_type(self) -> str: ...
 
 
-Progress = Callable[[int, int], None]
-"""Called with the bytes that have come, and how many there will be, 0 if nobody knows."""
+class Fetch(Protocol):
+    """Writes what is at a URL into a descriptor; see ``host.registry``."""
 
-Fetch = Callable[[str, int, Progress], Awaitable[Downloaded]]
-"""Writes what is at a URL into a descriptor.
-
-Raises:
-    errors.ProaError: it cannot be had.
-"""
+    async def __call__(
+        self, url: str, sink: int, *, max_bytes: int, progress: Callable[[int, int], None]
+    ) -> Downloaded: ...
 
 
 @dataclass
@@ -58,12 +56,11 @@ class Downloads:
         """Download a file for ADD: root's alone, with the time that the server tells.
 
         Raises:
-            errors.InvalidParameter: neither the URL nor the server says what it is called, and ``destination`` is
-            a directory.
-            errors.ProaError: it cannot be had.
+            errors.InvalidParameter: neither the URL nor the server says what it is called, and
+            ``destination`` is a directory. errors.ProaError: it cannot be had.
         """
         path, told = await self._download(url, "Downloading")
-        name = _name_of(url, told.content_disposition)
+        name = _name_of(url)
         if not name and destination.endswith("/"):
             raise errors.InvalidParameter(f"cannot determine filename for source {url}")
         named = path.with_name(name or _UNNAMED)
@@ -91,32 +88,22 @@ class Downloads:
         path = directory / ".download"
         told_at = -_STEP_BYTES
 
-        def progress(current: int, total: int) -> None:
+        def report(current: int, total: int) -> None:
             nonlocal told_at
             if current - told_at >= _STEP_BYTES or current == total:
                 told_at = current
-                detail = {"current": current, "total": total} if total else {"current": current}
-                self.output.put({"status": status, "progressDetail": detail})
+                self.output.put(progress.progress("", status, current, total))
 
         sink = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            return path, await self.fetch(url, sink, progress)
+            return path, await self.fetch(url, sink, max_bytes=MAX_DOWNLOAD_BYTES, progress=report)
         finally:
             os.close(sink)
 
 
-def _name_of(url: str, disposition: str) -> str:
-    """What a download is called: by its URL, else by its server; empty if neither says."""
-    path = unquote(urlsplit(url).path)
-    if path and not path.endswith("/"):
-        return _safe(posixpath.basename(path))
-    message = Message()
-    message["Content-Disposition"] = disposition
-    name = message.get_filename("")
-    return _safe(posixpath.basename(name)) if not name.endswith("/") else ""
-
-
-def _safe(name: str) -> str:
+def _name_of(url: str) -> str:
+    """What a download is called; empty if its URL does not say."""
+    name = posixpath.basename(unquote(urlsplit(url).path))
     return "" if name in (".", "..") or "\0" in name else name
 
 

@@ -1,10 +1,11 @@
-"""Trio-flavoured. The steps of one stage of a build: each instruction looked up in the cache, else done, and the
-image that comes of it.
+"""Trio-flavoured. The steps of one stage of a build: each instruction looked up in the cache, else done, and
+the image that comes of it.
 
     expand the variables -> what would the step be known by -> in the cache? -> do it -> image
 
-Steps and their words are those of Docker's classic builder (moby: builder/dockerfile/dispatchers.go). What only
-changes the configuration makes an image at once; Docker would create a container for it that it never starts.
+Steps and their words are those of Docker's classic builder (moby: builder/dockerfile/dispatchers.go). What
+only changes the configuration makes an image at once; Docker would create a container for it that it never
+starts.
 """
 
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ from proad.model.instructions import (
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NOP = "#(nop) "
 _CONTAINER_FIELDS = frozenset(ContainerConfig.__struct_fields__) & frozenset(ImageConfig.__struct_fields__)
+
 
 class Sources(Protocol):
     """Where COPY --from copies from."""
@@ -187,7 +189,9 @@ class Steps:
         if await self._is_cached(stage, cache, built_with):
             return
         if stage.image is None:
-            raise errors.InvalidParameter(f'exec: "{command[0]}": stat {command[0]}: no such file or directory')
+            raise errors.InvalidParameter(
+                f'exec: "{command[0]}": stat {command[0]}: no such file or directory'
+            )
         config = replace(
             stage.config,
             cmd=command,
@@ -200,7 +204,9 @@ class Steps:
         await self._runs.run(container, self._output)
         step = self._step(stage, built_with)
         with self._images.kept(step.parent):
-            stage.image = await self._runs.image_of(container, step, self._images, may_take=self._rules.remove)
+            stage.image = await self._runs.image_of(
+                container, step, self._images, may_take=self._rules.remove
+            )
         if self._rules.remove:
             self._nursery.start_soon(self._remove, container.id)
             self._output.say(f"Removing intermediate container {container.short_id}\n")

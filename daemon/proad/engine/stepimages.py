@@ -1,8 +1,8 @@
 """Trio-flavoured. The images that the steps of a build make: each of the one before and, where the step wrote
 something, of one more layer.
 
-What was written is the upper directory of an overlay. Where nobody needs it any more it becomes the layer as it
-is: nothing is unpacked, and a step costs no more than its blob.
+What was written is the upper directory of an overlay. Where nobody needs it any more it becomes the layer as
+it is: nothing is unpacked, and a step costs no more than its blob.
 """
 
 import errno
@@ -29,7 +29,8 @@ from proad.store.db import Store
 @dataclass(frozen=True)
 class Step:
     """What a step makes of ``parent`` (None is nothing at all, ``FROM scratch``): an image that gives its
-    containers ``config``. ``built_with`` is the configuration that the step ran with, by which the cache finds it.
+    containers ``config``. ``built_with`` is the configuration that the step ran with, by which the cache
+    finds it.
     """
 
     parent: Image | None
@@ -182,6 +183,4 @@ def _describe(step: Step, layer: PackedLayer | None, now_ns: int) -> Image:
 def empty_image() -> Image:
     """What ``FROM scratch`` begins with."""
     platform = imagearchive.host_platform()
-    return Image(
-        id="", architecture=platform.architecture, os=platform.os, variant=platform.variant
-    )
+    return Image(id="", architecture=platform.architecture, os=platform.os, variant=platform.variant)

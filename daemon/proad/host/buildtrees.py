@@ -72,8 +72,8 @@ class Found:
 
 @dataclass(frozen=True)
 class CopyRules:
-    """``destination`` is absolute, and a directory where it ends in a slash; ``owner`` as of ``--chown``, None
-    to keep owners; ``extract`` is what ADD does to archives.
+    """``destination`` is absolute, and a directory where it ends in a slash; ``owner`` as of ``--chown``,
+    None to keep owners; ``extract`` is what ADD does to archives.
     """
 
     destination: str

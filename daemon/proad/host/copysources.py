@@ -1,8 +1,8 @@
 """Sync, blocking. The helper's task ``sources``: what COPY and ADD name, found and hashed for the cache.
 
-The task has ``place``, ``options``, ``trees`` (see ``buildjail``; each is a place to look in) and ``wanted``: a
-list of ``tree`` (a name of one), ``path``, ``wildcards`` (whether the path may be a pattern). The stream is a
-file that the findings are written to, for they may be many: a JSON list of ``tree``, ``path``, ``hash`` and
+The task has ``place``, ``options``, ``trees`` (see ``buildjail``; each is a place to look in) and ``wanted``:
+a list of ``tree`` (a name of one), ``path``, ``wildcards`` (whether the path may be a pattern). The stream is
+a file that the findings are written to, for they may be many: a JSON list of ``tree``, ``path``, ``hash`` and
 ``directory``.
 
 The hash is that of Docker's builder (moby: pkg/tarsum, version 1): of a file's header without its times, and
@@ -82,7 +82,9 @@ class _Tree:
         hashes = [] if not real else [self._hash(real)]
         for node in walk(self._at(real)):
             hashes.append(self._hash(f"{real}/{node.path}" if real else node.path))
-        return "dir:" + hashlib.sha256(",".join(sorted(hashes)).encode("utf-8", "surrogateescape")).hexdigest()
+        return (
+            "dir:" + hashlib.sha256(",".join(sorted(hashes)).encode("utf-8", "surrogateescape")).hexdigest()
+        )
 
     def _hash(self, path: str) -> str:
         """Of what a path leads to; of what is not there, the path, as Docker's builder has it."""

@@ -1,15 +1,15 @@
 """Sync, blocking. The helper's tasks ``copy`` and ``directory``: COPY, ADD and WORKDIR, done to an image's
 files.
 
-Both have ``place``, ``options`` and ``trees`` (see ``buildjail``), one of which is called ``target``: the image's
-root filesystem, which becomes the process's root, so that its symlinks mean what they mean in a container and
-lead nowhere else.
+Both have ``place``, ``options`` and ``trees`` (see ``buildjail``), one of which is called ``target``: the
+image's root filesystem, which becomes the process's root, so that its symlinks mean what they mean in a
+container and lead nowhere else.
 
-``copy`` has ``destination`` (an absolute path; a slash at its end makes it a directory), ``owner`` (a text as of
-``--chown``, or null to leave the owners as they are) and ``extract`` (whether archives are unpacked); the stream
-is a file with the findings of ``copysources``. Rules and their order are those of Docker's builder (moby:
-builder/dockerfile/copy.go): what is copied is merged with directories that are there, takes the place of
-anything else, and does not pass through symlinks but those of the destination itself.
+``copy`` has ``destination`` (an absolute path; a slash at its end makes it a directory), ``owner`` (a text as
+of ``--chown``, or null to leave the owners as they are) and ``extract`` (whether archives are unpacked); the
+stream is a file with the findings of ``copysources``. Rules and their order are those of Docker's builder
+(moby: builder/dockerfile/copy.go): what is copied is merged with directories that are there, takes the place
+of anything else, and does not pass through symlinks but those of the destination itself.
 
 ``directory`` has ``path``, which is made where it is missing.
 """

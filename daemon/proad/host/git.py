@@ -1,7 +1,7 @@
 """Trio-flavoured. Repositories as contexts of builds: one commit, fetched by the git of the host.
 
-The repository is not trusted: git reads no configuration but its own defaults, asks nobody for anything, runs no
-hooks and follows submodules over the network only.
+The repository is not trusted: git reads no configuration but its own defaults, asks nobody for anything, runs
+no hooks and follows submodules over the network only.
 """
 
 import os
@@ -45,7 +45,13 @@ async def clone(url: GitUrl, directory: Path) -> Path:
         await run("error fetching", "fetch", "--quiet", "origin", "--", url.ref)
     await run(f"error checking out {url.ref}", "checkout", "--quiet", "FETCH_HEAD")
     await run(
-        "error initializing submodules", "submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"
+        "error initializing submodules",
+        "submodule",
+        "--quiet",
+        "update",
+        "--init",
+        "--recursive",
+        "--depth=1",
     )
     return _below(directory, url.directory) if url.directory else directory
 

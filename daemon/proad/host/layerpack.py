@@ -1,9 +1,9 @@
 """Sync, blocking. The helper's task ``layer``: what was written on top of an image, as a layer's blob.
 
-The task has ``place``, ``lower`` (the image's layers, uppermost first), ``upper`` (the directory of an overlay
-that nobody mounts any more), ``own`` (paths that the engine makes) and ``clean``; the stream is an empty file for
-the blob, a tar compressed by gzip. With ``clean`` whatever is not part of the layer goes from ``upper``, which
-then is the layer, unpacked: overlayfs wrote it in the form in which overlayfs reads it.
+The task has ``place``, ``lower`` (the image's layers, uppermost first), ``upper`` (the directory of an
+overlay that nobody mounts any more), ``own`` (paths that the engine makes) and ``clean``; the stream is an
+empty file for the blob, a tar compressed by gzip. With ``clean`` whatever is not part of the layer goes from
+``upper``, which then is the layer, unpacked: overlayfs wrote it in the form in which overlayfs reads it.
 """
 
 import hashlib
@@ -23,7 +23,8 @@ _CAPABILITIES = (*buildjail.READ, jail.DAC_OVERRIDE, jail.FOWNER, jail.CHOWN)
 
 
 def pack(task: dict[str, Any], _channel: Channel, stream: int) -> dict[str, Any]:
-    """Do the task; the result has ``entries``, ``size`` (of all files), ``diff_id``, ``digest`` and ``blob_size``.
+    """Do the task; the result has ``entries``, ``size`` (of all files), ``diff_id``, ``digest`` and
+    ``blob_size``.
 
     Raises:
         Refusal: what was written cannot be a layer.
@@ -127,7 +128,13 @@ class _Layer(Archive):
 
     def _add(self, entry: Entry) -> None:
         super()._add(entry)
-        self.size += entry.size if entry.kind == "file" else len(os.fsencode(entry.link)) if entry.kind == "symlink" else 0
+        self.size += (
+            entry.size
+            if entry.kind == "file"
+            else len(os.fsencode(entry.link))
+            if entry.kind == "symlink"
+            else 0
+        )
 
 
 def _remove(path: str) -> None:
