@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 
 from proad.engine.buildsources import Downloads
 from proad.engine.imagekeeping import make_directory
 from proad.engine.stepimages import Step, StepImages
 from proad.host.blobs import BlobStore
 from proad.host.buildtrees import BuildTrees, CopyRules, Found, Target, Tree, Wanted
+from proad.host.copytarget import UNKNOWN_OWNER
 from proad.model import errors
 from proad.model.image import Image
 from proad.model.instructions import Add, Copy
@@ -84,6 +84,8 @@ class BuildCopies:
             if not is_image:
                 text = f"file not found in build context or excluded by .dockerignore: {text}"
             raise _failed(instruction, text) from None
+        except errors.InvalidParameter as error:
+            raise _failed(instruction, error.message) from error
         if not found:
             raise _failed(instruction, "no source files were specified")
         if len(found) > 1 and not instruction.destination.endswith("/"):
@@ -110,11 +112,12 @@ class BuildCopies:
         """
         async with self._writing(step) as target:
             try:
-                with self._steps.kept(step.parent):
-                    await self._trees.copy(copied.trees, copied.found, target, copied.rules)
-                    return await self._steps.make_of(step, target.upper, may_take=True)
-            except (errors.InvalidParameter, errors.NotFound) as error:
+                await self._trees.copy(copied.trees, copied.found, target, copied.rules)
+            except errors.InvalidParameter as error:
+                if error.message.startswith(UNKNOWN_OWNER):
+                    raise
                 raise errors.InvalidParameter(f"failed to copy files: {error.message}") from error
+            return await self._steps.make_of(step, target.upper, may_take=True)
 
     async def make_directory(self, path: str, step: Step) -> Image:
         """Make the image that has a directory.
@@ -124,16 +127,16 @@ class BuildCopies:
             errors.System: the disk is full, or the like.
         """
         async with self._writing(step) as target:
-            with self._steps.kept(step.parent):
-                await self._trees.make_directory(target, path)
-                return await self._steps.make_of(step, target.upper, may_take=True)
+            await self._trees.make_directory(target, path)
+            return await self._steps.make_of(step, target.upper, may_take=True)
 
     @asynccontextmanager
     async def _writing(self, step: Step) -> AsyncIterator[Target]:
         """Where a step may write, on top of its parent's layers."""
         async with self._blobs.workspace() as work:
-            upper: Path = make_directory(work / "upper")
-            yield Target(self._steps.layer_paths(step.parent), upper, make_directory(work / "work"))
+            upper = make_directory(work / "upper")
+            with self._steps.kept(step.parent):
+                yield Target(self._steps.layer_paths(step.parent), upper, make_directory(work / "work"))
 
 
 def _failed(instruction: Copy | Add, text: str) -> errors.InvalidParameter:

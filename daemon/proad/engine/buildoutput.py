@@ -32,6 +32,8 @@ class BuildOutput:
         self._held: list[Line] = []
         self._backlog_bytes = 0
         self._room = trio.Event()
+        self.has_begun = False
+        """Whether anything was said yet, and be it held back."""
 
     # --- for the build ----------------------------------------------------------------------------------
 
@@ -47,6 +49,7 @@ class BuildOutput:
             self.put({"aux": value})
 
     def put(self, line: Line) -> None:
+        self.has_begun = True
         if self._quiet:
             self._held.append(line)
         else:
@@ -70,11 +73,6 @@ class BuildOutput:
         while self._backlog_bytes > MAX_BACKLOG_BYTES:
             self._room = trio.Event()
             await self._room.wait()
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether anything was said yet, and be it to be held back."""
-        return bool(self._lines or self._held)
 
     def _append(self, line: Line) -> None:
         self._lines.append(line)

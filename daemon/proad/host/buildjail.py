@@ -63,6 +63,8 @@ class _Directories:
         if self._directory >= 0:
             jail.bind(_path(self._directory), target, 0 if self._is_writable else jail.RDONLY)
             return
+        if not self._layers and not self._written:
+            return
         lower = [_path(layer) for layer in self._layers]
         if len(lower) < 2:
             lower.append(empty)

@@ -14,6 +14,7 @@ import errno
 import hashlib
 import json
 import os
+import posixpath
 import stat
 from collections.abc import Iterator
 from typing import Any
@@ -61,6 +62,8 @@ class _Tree:
 
     def find(self, path: str, *, wildcards: bool) -> Iterator[dict[str, Any]]:
         path = path.removeprefix("/").removeprefix("./")
+        if posixpath.normpath(path).startswith("../") or posixpath.normpath(path) == "..":
+            raise Refusal("invalid", f"forbidden path outside the build context: {shown(path)} ()")
         if wildcards and _is_pattern(path):
             for node in walk(self._top):
                 if _matches(path, node.path):
@@ -109,7 +112,7 @@ class _Tree:
         is_device = stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
         fields = {
             "name": f"{real}/" if stat.S_ISDIR(mode) else real,
-            "mode": str(mode),
+            "mode": str(stat.S_IMODE(mode)),
             "uid": str(status.st_uid),
             "gid": str(status.st_gid),
             "size": str(status.st_size if stat.S_ISREG(mode) else 0),

@@ -14,6 +14,7 @@ of anything else, and does not pass through symlinks but those of the destinatio
 ``directory`` has ``path``, which is made where it is missing.
 """
 
+import errno
 import io
 import json
 import os
@@ -40,6 +41,7 @@ from proad.host.trees import copy_data
 from proad.host.treewalk import walk
 
 TARGET = "target"
+UNKNOWN_OWNER = "unable to convert uid/gid chown string to host mapping"
 MAX_TEXT_BYTES = 4 << 20
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -81,7 +83,7 @@ def make_directory(task: dict[str, Any], _channel: Channel, _stream: int) -> dic
     path = os.path.realpath(task["path"])
     try:
         _make_directories(path, (0, 0))
-    except (FileExistsError, NotADirectoryError):
+    except NotADirectoryError:
         raise Refusal("invalid", f"Cannot mkdir: {shown(task['path'])} is not a directory") from None
     return {}
 
@@ -282,6 +284,8 @@ def _make_directories(path: str, owner: Owner) -> None:
         missing.append(path)
         path = os.path.dirname(path)
     for directory in reversed(missing):
+        if os.path.lexists(directory):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), directory)
         os.mkdir(directory, 0o755)
         os.chown(directory, *owner)
 
@@ -337,4 +341,4 @@ def _read_text(path: str) -> str:
 
 
 def _unknown(text: str) -> Refusal:
-    return Refusal("invalid", f"unable to convert uid/gid chown string to host mapping: {text}")
+    return Refusal("invalid", f"{UNKNOWN_OWNER}: {text}")
