@@ -26,7 +26,9 @@ from proad.engine.health import HealthChecks
 from proad.engine.imagegarbage import Garbage
 from proad.engine.imagekeeping import ImageKeeping
 from proad.engine.images import Images
+from proad.engine.importurl import UrlImport
 from proad.engine.layerfetch import LayerFetcher
+from proad.engine.layerpack import LayerPacker
 from proad.engine.limits import Limits
 from proad.engine.locks import Locks
 from proad.engine.logs import Logs
@@ -38,7 +40,9 @@ from proad.engine.networkrepair import NetworkRepair
 from proad.engine.networks import Networks
 from proad.engine.oom import OomEvents
 from proad.engine.pull import Puller
+from proad.engine.push import Pusher
 from proad.engine.recover import Recovery
+from proad.engine.registries import RegistryQueries
 from proad.engine.remove import Remover
 from proad.engine.resolvers import Resolvers
 from proad.engine.resources import RunResources
@@ -153,7 +157,11 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     unpacker = Unpacker()
     images = Images(store, blobs, unpacker, garbage, keeping)
     registries = Registries(
-        RegistryHosts(insecure=config.insecure_registries, mirrors=config.registry_mirrors),
+        RegistryHosts(
+            insecure=config.insecure_registries,
+            mirrors=config.registry_mirrors,
+            nondistributable=config.nondistributable_registries,
+        ),
         retries=Retries(attempts=config.max_download_attempts),
     )
     nursery.start_soon(registries.run)
@@ -243,6 +251,16 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
         committer=Committer(store, overlay, snapshots, images, control),
         images=images,
         puller=Puller(store, blobs, images, garbage, keeping, registries, layers),
+        pusher=Pusher(
+            store,
+            blobs,
+            garbage,
+            LayerPacker(store, blobs, garbage, keeping),
+            registries,
+            max_concurrent=config.max_concurrent_uploads,
+        ),
+        registry_queries=RegistryQueries(registries),
+        url_import=UrlImport(images, registries),
         volumes=volumes,
         networks=networks,
         network_control=network_control,
