@@ -1,7 +1,6 @@
 """Trio-flavoured. Wiring: which part is given which, in one place, once."""
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from proad.engine.bridges import Bridges
 from proad.engine.build import Builder
 from proad.engine.buildcopy import BuildCopies
 from proad.engine.buildrun import BuildRuns
-from proad.engine.buildsources import Downloaded
 from proad.engine.buildstages import Parts
 from proad.engine.commit import Committer
 from proad.engine.connecting import Connector
@@ -32,7 +30,9 @@ from proad.engine.health import HealthChecks
 from proad.engine.imagegarbage import Garbage
 from proad.engine.imagekeeping import ImageKeeping
 from proad.engine.images import Images
+from proad.engine.importurl import UrlImport
 from proad.engine.layerfetch import LayerFetcher
+from proad.engine.layerpack import LayerPacker
 from proad.engine.limits import Limits
 from proad.engine.locks import Locks
 from proad.engine.logs import Logs
@@ -44,7 +44,9 @@ from proad.engine.networkrepair import NetworkRepair
 from proad.engine.networks import Networks
 from proad.engine.oom import OomEvents
 from proad.engine.pull import Puller
+from proad.engine.push import Pusher
 from proad.engine.recover import Recovery
+from proad.engine.registries import RegistryQueries
 from proad.engine.remove import Remover
 from proad.engine.resolvers import Resolvers
 from proad.engine.resources import RunResources
@@ -161,7 +163,11 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     unpacker = Unpacker()
     images = Images(store, blobs, unpacker, garbage, keeping)
     registries = Registries(
-        RegistryHosts(insecure=config.insecure_registries, mirrors=config.registry_mirrors),
+        RegistryHosts(
+            insecure=config.insecure_registries,
+            mirrors=config.registry_mirrors,
+            nondistributable=config.nondistributable_registries,
+        ),
         retries=Retries(attempts=config.max_download_attempts),
     )
     nursery.start_soon(registries.run)
@@ -236,6 +242,9 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     creator = Creator(store, images, mounting, networks, facts, cgroups, default_log, nursery)
     remover = Remover(store, locks, control, disposer, resources, overlay)
     build_runs = BuildRuns(store, creator, starter, remover, streams, waiters, locks, overlay)
+    copies = BuildCopies(blobs, trees, step_images)
+    parts = Parts(store, images, step_images, copies, build_runs, puller)
+    builder = Builder(blobs, trees, parts, registries.download)
     recovery = Recovery(
         config, store, locks, resources, disposer, supervisor, starter, control, limits, streams, exec_lives,
         conmon, cgroups, overlay, endpoints, naming, connector, network_repair, images, volumes, mounting,
@@ -257,13 +266,18 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
         archives=Archives(store, overlay, mounting, resources, helpers),
         committer=Committer(store, overlay, snapshots, images, control),
         images=images,
+        builder=builder,
         puller=puller,
-        builder=Builder(
+        pusher=Pusher(
+            store,
             blobs,
-            trees,
-            Parts(store, images, step_images, BuildCopies(blobs, trees, step_images), build_runs, puller),
-            _no_download,
+            garbage,
+            LayerPacker(store, blobs, garbage, keeping),
+            registries,
+            max_concurrent=config.max_concurrent_uploads,
         ),
+        registry_queries=RegistryQueries(registries),
+        url_import=UrlImport(images, registries),
         volumes=volumes,
         networks=networks,
         network_control=network_control,
@@ -271,9 +285,3 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
         system=System(config, store, layout, choice.runtime, monitor=conmon_path, init=init_path),
     )
     return Engine(roles, store, recovery, supervisor, acquirer)
-
-
-async def _no_download(
-    url: str, sink: int, *, max_bytes: int, progress: Callable[[int, int], None]
-) -> Downloaded:
-    raise errors.NotImplemented(f"cannot download {url}: this engine does not download files yet")

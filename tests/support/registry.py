@@ -50,7 +50,7 @@ class RemoteImage:
 def make_image(
     layers: Sequence[bytes], *, packed: Sequence[tuple[str, bytes]] | None = None, **config: object
 ) -> RemoteImage:
-    """An OCI image of plain tars, compressed with gzip; or of ``packed`` blobs and the ends of their types."""
+    """An OCI image of plain tars, compressed; or of ``packed`` blobs and the ends of their types."""
     packed = packed or [("+gzip", gzip.compress(layer, compresslevel=1, mtime=0)) for layer in layers]
     content = image_config(layers, **config)
     blobs = {sha256(content): content, **{sha256(blob): blob for _, blob in packed}}
@@ -88,6 +88,7 @@ class Registry:
         settings: Mapping[str, Any] | None = None,
         *,
         tls: tuple[Path, Path] | None = None,
+        client: tuple[Path, Path] | None = None,
         login: tuple[str, str] | None = None,
     ) -> None:
         program = shutil.which("docker-registry")
@@ -99,6 +100,7 @@ class Registry:
         self.host = f"127.0.0.1:{self.port}"
         self.scheme = "https" if tls else "http"
         self._login = login
+        self._client = client
         self._process: subprocess.Popen[bytes] | None = None
         http: dict[str, Any] = {"addr": self.host, "secret": "shared by no other registry"}
         if tls:
@@ -112,7 +114,8 @@ class Registry:
             },
             "http": http,
         }
-        config |= settings or {}
+        for section, values in (settings or {}).items():
+            config[section] = {**config.get(section, {}), **values}
         if login:
             passwords = self.directory / "htpasswd"
             passwords.write_text(htpasswd(*login))
@@ -164,6 +167,8 @@ class Registry:
         target = f"{parts.path}{'?' + parts.query if parts.query else ''}"
         if self.scheme == "https":
             unchecked = ssl._create_unverified_context()
+            if self._client:
+                unchecked.load_cert_chain(*self._client)
             connection: http.client.HTTPConnection = http.client.HTTPSConnection(
                 self.host, timeout=30, context=unchecked
             )

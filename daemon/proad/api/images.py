@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from proad.api import imagewire, params
+from proad.api.progress import Report, stream_progress
 from proad.api.pull import pull
 from proad.api.server import VERSION, call, call_while_connected, json_response, roles_of
 from proad.api.upload import feed
@@ -127,15 +128,25 @@ async def post_create(request: web.Request) -> web.StreamResponse:
     source = query.get("fromSrc", "")
     if not source:
         raise errors.InvalidParameter('missing parameter "fromSrc"')
-    if source != "-":
-        raise errors.NotImplemented(
-            f"cannot import from {source}: this engine does not download archives; "
-            "send it as the body (fromSrc=-)"
-        )
     reference = parse_repository_tag(query.get("repo", ""), query.get("tag", ""))
     platform = _platform(query.get("platform", "")) if request[VERSION] >= (1, 32) else None
-    message = query.get("message", "") or "Imported from -"
+    message = query.get("message", "") or f"Imported from {source}"
     changes = query.getall("changes", [])
+
+    async def work_from_url(report: Report) -> object:
+        return await call_while_connected(
+            request,
+            roles_of(request).url_import.import_,
+            source,
+            reference=reference,
+            message=message,
+            changes=changes,
+            platform=platform,
+            report=report,
+        )
+
+    if source != "-":
+        return await stream_progress(request, work_from_url)
 
     def work(archive: io.FileIO) -> Awaitable[Image]:
         return call_while_connected(

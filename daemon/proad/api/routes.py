@@ -11,6 +11,7 @@ from proad.api.exec import routes as exec_routes
 from proad.api.exports import routes as export_routes
 from proad.api.images import routes as image_routes
 from proad.api.networks import routes as network_routes
+from proad.api.registries import routes as registry_routes
 from proad.api.stats import routes as stats_routes
 from proad.api.streams import routes as stream_routes
 from proad.api.system import routes as system_routes
@@ -30,6 +31,7 @@ def all_routes() -> list[web.RouteDef]:
         *export_routes(),
         *exec_routes(),
         *stats_routes(),
+        *registry_routes(),
         *image_routes(),
         *build_routes(),
         *volume_routes(),

@@ -11,12 +11,6 @@ _NOT_BUILT: dict[str, tuple[tuple[str, str], ...]] = {
         ("POST", "/session"),
         ("POST", "/grpc"),
     ),
-    "talking to registries": (
-        ("POST", "/auth"),
-        ("GET", "/images/search"),
-        ("POST", "/images/{name:.+}/push"),
-        ("GET", "/distribution/{name:.+}/json"),
-    ),
     "exporting images": (("GET", "/images/get"), ("GET", "/images/{name:.+}/get")),
     "plugins": (
         ("GET", "/plugins/privileges"),

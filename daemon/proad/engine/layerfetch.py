@@ -5,7 +5,6 @@ are ever in the daemon's memory. Layer and blob get their places only when the h
 the blob and of the plain tar (the diff ID), and both are those that manifest and configuration name.
 """
 
-import fcntl
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -17,14 +16,13 @@ import trio
 
 from proad.engine.imagegarbage import Garbage
 from proad.engine.imagekeeping import make_directory
+from proad.engine.piping import piped
 from proad.engine.transfers import Tell, Transfers
 from proad.host.archive import UnpackedLayer, Unpacker
 from proad.host.blobs import BlobStore, LayerInfo
 from proad.host.registry import Repository
 from proad.model import errors, progress
 from proad.model.registrywire import NotVerified
-
-PIPE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -125,34 +123,16 @@ class LayerFetcher:
     async def _download(
         self, layer: WantedLayer, repository: Repository, tree: Path, blob: Path, told: "_LayerProgress"
     ) -> UnpackedLayer:
-        reading, writing = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(writing, False)
-        _enlarge(writing)
-        ends = [reading, writing]
-        unpacked: list[UnpackedLayer] = []
-
-        async def pour() -> None:
+        async def pour(sink: int) -> None:
             await repository.fetch(
-                layer.digest, layer.size_bytes, writing, urls=layer.urls, progress=told.downloaded
+                layer.digest, layer.size_bytes, sink, urls=layer.urls, progress=told.downloaded
             )
             told.is_here()
-            # The pipe ends only after a whole blob, so that half of one is never taken for it.
-            ends.remove(writing)
-            os.close(writing)
 
-        async def unpack() -> None:
-            unpacked.append(await self._unpacker.layer(reading, tree, keep_as=blob, progress=told.extracted))
+        async def unpack(source: int) -> UnpackedLayer:
+            return await self._unpacker.layer(source, tree, keep_as=blob, progress=told.extracted)
 
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(pour)
-                nursery.start_soon(unpack)
-        except BaseExceptionGroup as group:
-            raise first_error(group) from group
-        finally:
-            for end in ends:
-                os.close(end)
-        return unpacked[0]
+        return await piped(pour, unpack)
 
     @asynccontextmanager
     async def _alone(self, digest: str) -> AsyncIterator[None]:
@@ -194,24 +174,3 @@ def _check_blob(layer: WantedLayer, unpacked: UnpackedLayer) -> None:
     """Whether what came is what the manifest names."""
     if (unpacked.blob_digest, unpacked.blob_size_bytes) != (layer.digest, layer.size_bytes):
         raise NotVerified(f"filesystem layer verification failed for digest {layer.digest}")
-
-
-def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error to tell of: the first that is no cancellation."""
-    flat: list[BaseException] = []
-    pending: list[BaseException] = [group]
-    while pending:
-        error = pending.pop()
-        if isinstance(error, BaseExceptionGroup):
-            pending.extend(error.exceptions)
-        else:
-            flat.append(error)
-    return next((error for error in reversed(flat) if not isinstance(error, trio.Cancelled)), flat[0])
-
-
-def _enlarge(pipe: int) -> None:
-    """Fewer and larger turns; a kernel that grants no larger pipe leaves it as it is."""
-    try:
-        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-    except PermissionError:
-        return

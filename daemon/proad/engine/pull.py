@@ -20,7 +20,8 @@ from proad.engine.imagegarbage import Garbage
 from proad.engine.imageintake import Report
 from proad.engine.imagekeeping import ImageKeeping
 from proad.engine.images import Images
-from proad.engine.layerfetch import LayerFetcher, WantedLayer, first_error
+from proad.engine.layerfetch import LayerFetcher, WantedLayer
+from proad.engine.piping import first_error
 from proad.host.blobs import BlobStore
 from proad.host.registry import FetchedManifest, Registries, Repository
 from proad.model import errors, imagearchive, platforms, progress

@@ -5,65 +5,24 @@ connection has brought stays: the next attempt asks for the rest, and skips what
 gives all of it again.
 """
 
-import os
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 
 import aiohttp
 
-from proad.host.pipewriter import writable
 from proad.host.registryclient import RepositoryClient, Way
 from proad.host.registryhttp import Connections, error_of
 from proad.host.registryretry import Retries
+from proad.host.sink import Progress, Sink
 from proad.model.registrywire import NotVerified, RegistryError, Unreachable
-
-Progress = Callable[[int], None]
-"""Called with how many bytes have come."""
 
 ENOUGH_BYTES = 64 << 10
 """An attempt that brings as much has not failed in vain: the count of failures begins anew."""
-PROGRESS_INTERVAL_S = 0.1
-
 Source = Callable[[Mapping[str, str]], AbstractAsyncContextManager[aiohttp.ClientResponse]]
 """Asks for a blob, with headers."""
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-")
-
-
-@dataclass
-class Sink:
-    """A descriptor that is written to without blocking, and how much has gone into it."""
-
-    descriptor: int
-    progress: Progress | None
-    offset: int = 0
-    is_closed: bool = False
-    _told: float = 0.0
-
-    async def write(self, data: bytes) -> None:
-        """Write all of it; nobody reads any more where ``is_closed`` is true afterwards."""
-        view = memoryview(data)
-        while view:
-            try:
-                count = os.write(self.descriptor, view)
-            except BlockingIOError:
-                await writable(self.descriptor)
-                continue
-            except BrokenPipeError:
-                self.is_closed = True
-                return
-            view = view[count:]
-            self.offset += count
-        self._tell()
-
-    def _tell(self) -> None:
-        now = time.monotonic()
-        if self.progress and now - self._told > PROGRESS_INTERVAL_S:
-            self._told = now
-            self.progress(self.offset)
 
 
 async def fetch_blob(
@@ -75,7 +34,7 @@ async def fetch_blob(
     sink: int,
     progress: Progress | None,
 ) -> None:
-    """Write a whole blob to ``sink``, a pipe's end that does not block; it stays the caller's.
+    """Write a whole blob to ``sink``, a pipe; it stays the caller's.
 
     Ends early, and without an error, where nobody reads it any more. ``urls`` are where a layer is that
     registries do not have; they are asked when the registry does not.

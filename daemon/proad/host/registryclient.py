@@ -108,7 +108,7 @@ class RepositoryClient:
         found: list[Way] = []
         failure: RegistryError | None = None
         for endpoint in listed:
-            if endpoint.is_plain and not endpoint.is_mirror and found:
+            if endpoint.is_plain and not all(way.endpoint.is_mirror for way in found):
                 break  # it has TLS
             try:
                 if endpoint is listed[-1] and not found:

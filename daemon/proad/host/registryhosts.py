@@ -46,12 +46,12 @@ class RegistryHosts:
         *,
         insecure: Sequence[str] = (),
         mirrors: Sequence[str] = (),
+        nondistributable: Sequence[str] = (),
         certificate_directories: Sequence[Path] = CERTIFICATE_DIRECTORIES,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        entries = (*insecure, *ALWAYS_INSECURE)
-        self._insecure_networks = [network for entry in entries if (network := _network(entry))]
-        self._insecure_hosts = {entry for entry in entries if not _network(entry)}
+        self._insecure = _HostList((*insecure, *ALWAYS_INSECURE, "localhost"))
+        self._nondistributable = _HostList(nondistributable)
         self._mirrors = [mirror.rstrip("/") for mirror in mirrors]
         self._directories = certificate_directories
         self._proxies = _proxies(os.environ if environment is None else environment)
@@ -69,21 +69,20 @@ class RegistryHosts:
 
     def is_insecure(self, host: str) -> bool:
         """Whether ``host[:port]`` is spoken to without TLS, or with whatever certificate it has."""
-        if host in self._insecure_hosts:
-            return True
-        name = urlsplit(f"//{host}").hostname or ""
-        if name == "localhost" or name in self._insecure_hosts:
-            return True
-        return any(address in network for address in _addresses(name) for network in self._insecure_networks)
+        return self._insecure.has(host)
+
+    def takes_foreign_layers(self, host: str) -> bool:
+        """Whether layers that are not for everybody to hand on may be pushed to ``host[:port]``."""
+        return self._nondistributable.has(host)
 
     def tls(self, host: str) -> ssl.SSLContext:
-        """How to speak TLS with ``host[:port]``.
+        """How to speak TLS with a registry ``host[:port]``; with an empty one, with everybody else.
 
         Raises:
             errors.System: a certificate laid down for it cannot be read.
         """
-        directories = [path for root in self._directories if (path := root / host).is_dir()]
-        if not directories and not self.is_insecure(host):
+        directories = [path for root in self._directories if host and (path := root / host).is_dir()]
+        if not host or not (directories or self.is_insecure(host)):
             if self._verifying is None:  # reading the system's authorities takes 20 ms
                 self._verifying = ssl.create_default_context()
             return self._verifying
@@ -103,6 +102,22 @@ class RegistryHosts:
         if urllib.request.proxy_bypass_environment(parts.netloc, self._proxies):  # type: ignore[attr-defined]
             return None
         return proxy if "://" in proxy else f"http://{proxy}"
+
+
+class _HostList:
+    """Hosts by name, with a port or for all of them, and by the networks that their addresses are in."""
+
+    def __init__(self, entries: Sequence[str]) -> None:
+        self._networks = [network for entry in entries if (network := _network(entry))]
+        self._hosts = {entry for entry in entries if not _network(entry)}
+
+    def has(self, host: str) -> bool:
+        name = urlsplit(f"//{host}").hostname or ""
+        if host in self._hosts or name in self._hosts:
+            return True
+        if not self._networks:
+            return False
+        return any(address in network for address in _addresses(name) for network in self._networks)
 
 
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:

@@ -71,8 +71,11 @@ class Connections:
         headers: Mapping[str, str] | None = None,
         body: Any = None,
         follow: bool = True,
+        is_registry: bool = True,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Ask, and follow redirects where the request has no body; any status is an answer.
+
+        What is configured for registries (certificates, and who needs none) counts where ``is_registry``.
 
         Raises:
             Unreachable: there was no answer, or it broke off while the block was reading it.
@@ -82,7 +85,7 @@ class Connections:
         asked = url
         for _ in range(MAX_REDIRECTS):
             with _told_as(method, url):
-                response = await self._send(method, asked, sent, body)
+                response = await self._send(method, asked, sent, body, is_registry)
             async with response:
                 target = response.headers.get("Location")
                 if not (follow and body is None and response.status in _REDIRECTS and target):
@@ -98,12 +101,13 @@ class Connections:
         raise RegistryError(f'{method.capitalize()} "{url}": stopped after {MAX_REDIRECTS} redirects')
 
     async def _send(
-        self, method: str, url: str, headers: Mapping[str, str], body: Any
+        self, method: str, url: str, headers: Mapping[str, str], body: Any, is_registry: bool
     ) -> aiohttp.ClientResponse:
         loop = asyncio.get_running_loop()
         tls: ssl.SSLContext | bool = True
         if url.startswith("https://"):
-            tls = await loop.run_in_executor(None, self.hosts.tls, urlsplit(url).netloc.rpartition("@")[2])
+            host = urlsplit(url).netloc.rpartition("@")[2]
+            tls = await loop.run_in_executor(None, self.hosts.tls, host if is_registry else "")
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_ALIVE_S),
@@ -139,20 +143,25 @@ async def read_bounded(response: aiohttp.ClientResponse, max_bytes: int) -> byte
     return bytes(content)
 
 
+async def read_some(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    """The beginning of the body."""
+    content = bytearray()
+    async for chunk in response.content.iter_any():
+        content += chunk
+        if len(content) >= max_bytes:
+            break
+    return bytes(content[:max_bytes])
+
+
 def challenges_of(response: aiohttp.ClientResponse) -> list[Challenge]:
     return parse_challenges(response.headers.getall("WWW-Authenticate", []))
 
 
 async def error_of(response: aiohttp.ClientResponse) -> RegistryError:
     """The error that an answer stands for, whose status is not the one hoped for."""
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) >= MAX_ERROR_BYTES:
-            break
     return refusal(
         response.status,
-        bytes(body),
+        await read_some(response, MAX_ERROR_BYTES),
         challenges_of(response),
         _retry_after_s(response.headers.get("Retry-After", "")),
     )
@@ -188,7 +197,11 @@ def _translated(what: str, error: BaseException) -> RegistryError:
     if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)):
         return _tls_error(what, str(error))
     if isinstance(error, aiohttp.ClientConnectorError):
-        return Unreachable(f"{what}: {_connect_text(error)}", was_connected=False)
+        return Unreachable(
+            f"{what}: {_connect_text(error)}",
+            was_connected=False,
+            is_unknown_host=isinstance(error, aiohttp.ClientConnectorDNSError),
+        )
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return Unreachable(f"{what}: proxyconnect tcp: {error.status} {error.message}")
     if isinstance(error, TimeoutError):

@@ -63,14 +63,16 @@ class RegistryError(errors.System):
 class Unreachable(RegistryError):
     """There was no answer, or it broke off; the text has the method and the URL.
 
-    ``was_connected`` is false where there was not even a connection.
+    ``was_connected`` is false where there was not even a connection, ``is_unknown_host`` true where that was
+    for lack of an address.
     """
 
     is_transient = True
 
-    def __init__(self, message: str, *, was_connected: bool = True) -> None:
+    def __init__(self, message: str, *, was_connected: bool = True, is_unknown_host: bool = False) -> None:
         super().__init__(message)
         self.was_connected = was_connected
+        self.is_unknown_host = is_unknown_host
 
 
 class Untrusted(RegistryError):
