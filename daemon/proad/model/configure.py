@@ -107,8 +107,8 @@ def _working_dir(current: str, path: str) -> str:
 
 
 def parse_ports(specs: Iterable[str]) -> tuple[str, ...]:
-    """The ports (``80/tcp``) that ``[[ip:]public:]private[/protocol]`` name, each of them once; ``private`` may
-    be a range, and what stands before it is checked but means nothing in an image.
+    """The ports (``80/tcp``) that ``[[ip:]public:]private[/protocol]`` name, each of them once; ``private``
+    may be a range, and what stands before it is checked but means nothing in an image.
 
     Raises:
         errors.InvalidParameter: one is none.

@@ -2,8 +2,8 @@
 
 Each line is a pattern as in :mod:`proad.model.gopath`, and ``**`` is any number of directories. The last line
 that matches a path, or a directory above it, decides; one that begins with ``!`` lets it in again. Clients
-apply the file before they send a context, all but its rules on ``.dockerignore`` itself and on the Dockerfile:
-these two are always sent, and the builder takes away those that are excluded.
+apply the file before they send a context, but for ``.dockerignore`` itself and the Dockerfile: these two are
+always sent, and the builder takes away those that are excluded.
 """
 
 from enum import Enum

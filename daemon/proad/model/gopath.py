@@ -39,8 +39,8 @@ def join(*parts: str) -> str:
 
 
 def match(pattern: str, name: str) -> bool:
-    """Whether all of a name is matched by a pattern of ``*``, ``?``, ``[a-c]``, ``[^a-c]`` and ``\\x``. A star
-    or a question mark stops at a separator; a set does not.
+    """Whether all of a name is matched by a pattern of ``*``, ``?``, ``[a-c]``, ``[^a-c]`` and ``\\x``. A
+    star or a question mark stops at a separator; a set does not.
 
     Raises:
         errors.InvalidParameter: the pattern is none.
