@@ -2,8 +2,8 @@
 
 import pytest
 
-from proad.model.container import Container, Status
 from proad.model import errors
+from proad.model.container import Container, Status
 from proad.model.durations import format_duration, parse_duration_ns
 from proad.model.health import Check, Health, HealthStatus, Probed, check_of, health_at_start
 from proad.model.hostconfig import ContainerConfig, Healthcheck, HostConfig
