@@ -9,7 +9,7 @@ from proad.model.gotext import quote
 _UNITS_NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _UNITS_NS |= {"µs": 10**3, "μs": 10**3}  # the micro sign and the Greek letter
 _LONGEST_NS = 2**63
-_PIECE = r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)"
+_PIECE = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)"
 _DURATION = re.compile(f"0|(?:{_PIECE})+")
 _DURATION_PIECE = re.compile(_PIECE)
 _UNIX = re.compile(r"(-?[0-9]{1,18})(?:\.([0-9]{1,9}))?")
