@@ -23,8 +23,8 @@ class BuildArgs(msgspec.Struct, frozen=True):
     """As they are at one place of a Dockerfile.
 
     ``given`` is what the request said, None for a name without value; ``before_from`` and ``declared`` have
-    the defaults of ARGs before the first FROM and of those in the stage so far; ``used`` are all that some
-    ARG named, also in other stages.
+    the defaults of ARGs before the first FROM and of those in the stage so far; ``used`` all names that an
+    ARG had, also in other stages.
     """
 
     given: Mapping[str, str | None] = {}

@@ -36,7 +36,7 @@ def apply_changes(config: ImageConfig, changes: Iterable[str]) -> ImageConfig:
     for instruction in map(parse_instruction, read.statements):
         environment = dict(variable.partition("=")[::2] for variable in config.env)
         config = configure(expand(instruction, environment, read.escape), config, has_cmd=has_cmd)
-        has_cmd = has_cmd or isinstance(instruction, Cmd)
+        has_cmd = has_cmd or (isinstance(instruction, Cmd) and bool(instruction.command.words))
     return config
 
 

@@ -181,7 +181,7 @@ def _merge(ranges: Iterable[range]) -> list[range]:
 
 def describe(instruction: Instruction, config: ImageConfig) -> str:
     """What the history of an image says of an instruction that changed no file, ``config`` being the result:
-    ``CMD ["sh"]``. Docker writes the shell and ``#(nop)`` before it.
+    ``CMD ["sh"]``. Docker writes the shell, ``#(nop)`` and two blanks before it, for WORKDIR one blank.
     """
     match instruction:
         case Cmd():

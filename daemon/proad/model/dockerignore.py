@@ -2,8 +2,8 @@
 
 Each line is a pattern as in :mod:`proad.model.gopath`, and ``**`` is any number of directories. The last line
 that matches a path, or a directory above it, decides; one that begins with ``!`` lets it in again. Clients
-apply the file before they send a context, all but its rules on ``.dockerignore`` itself and on the
-Dockerfile: these two are always sent, and the builder takes away those that are excluded.
+apply the file before they send a context, but for ``.dockerignore`` itself and the Dockerfile: these two are
+always sent, and the builder takes away those that are excluded.
 """
 
 from enum import Enum
@@ -34,9 +34,13 @@ class Pattern(msgspec.Struct, frozen=True):
     is_exception: bool
 
     def matches(self, path: str) -> bool:
-        """Whether all of a path is matched; each character is looked at once, whatever the pattern."""
+        """Whether a path, or a directory above it, is matched; each character is looked at once, whatever the
+        pattern.
+        """
         states = self._reach({0})
         for character in path:
+            if character == "/" and len(self.tokens) in states:
+                return True
             following: set[int] = set()
             for state in states:
                 if state < len(self.tokens):
@@ -90,11 +94,9 @@ class Patterns(msgspec.Struct, frozen=True):
         cleaned = clean(path)
         if cleaned == ".":
             return False
-        parts = cleaned.split("/")
-        candidates = [cleaned, *("/".join(parts[:count]) for count in range(1, len(parts)))]
         excluded = False
         for pattern in self.patterns:
-            if pattern.is_exception == excluded and any(map(pattern.matches, candidates)):
+            if pattern.is_exception == excluded and pattern.matches(cleaned):
                 excluded = not pattern.is_exception
         return excluded
 

@@ -13,7 +13,7 @@ from proad.model.gotext import SPACE, quote
 MAX_LINE_BYTES = 65535
 
 _BLANKS = re.compile(r"[\t\v\f\r ]+")
-_DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*", re.ASCII)
+_DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(\S(?:.*\S)?)\s*", re.ASCII)
 _CONTINUED = {
     escape: re.compile(rf"(?:(?<=[^{re.escape(escape)}])|^){re.escape(escape)}[ \t]*\Z") for escape in "\\`"
 }
@@ -148,7 +148,7 @@ def _parse_statement(text: str, escape: str, line: int, end_line: int, depth: in
     remainder = remainder.strip(SPACE)
     is_json = False
     if keyword.upper() == "ONBUILD":
-        # a chain of them is refused by the caller, so its end is of no interest
+        # a chain of them is refused later, so how it goes on is of no interest
         if remainder and depth < 2:
             inner = _parse_statement(remainder, escape, line, end_line, depth + 1)
             arguments, is_json = (inner.keyword, *inner.arguments), inner.is_json
