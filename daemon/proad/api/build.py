@@ -11,7 +11,7 @@ from aiohttp import web
 
 from proad.api import params
 from proad.api.buildrequest import parse_build
-from proad.api.server import VERSION, call_while_connected, json_response, roles_of
+from proad.api.server import VERSION, call_while_connected, json_response, lingering, roles_of
 from proad.api.upload import feed
 from proad.engine.build import BuildRequest
 from proad.engine.buildoutput import BuildOutput
@@ -38,6 +38,23 @@ async def post_build(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     building = asyncio.ensure_future(_build(request, asked, output))
     building.add_done_callback(lambda _: news.set())
+    async with lingering(request):
+        await _tell(request, response, building, output, news)
+    building.result()  # what failed before anything was said is an error of its own
+    if not response.prepared:
+        await response.prepare(request)
+    await response.write_eof()
+    return response
+
+
+async def _tell(
+    request: web.Request,
+    response: web.StreamResponse,
+    building: asyncio.Future[None],
+    output: BuildOutput,
+    news: asyncio.Event,
+) -> None:
+    """Pass on what the build says, until it is over; it ends with its client."""
     try:
         while True:
             await news.wait()
@@ -52,11 +69,6 @@ async def post_build(request: web.Request) -> web.StreamResponse:
     finally:
         building.cancel()
         await asyncio.gather(building, return_exceptions=True)
-    building.result()  # what failed before anything was said is an error of its own
-    if not response.prepared:
-        await response.prepare(request)
-    await response.write_eof()
-    return response
 
 
 async def _build(request: web.Request, asked: BuildRequest, output: BuildOutput) -> None:

@@ -99,27 +99,15 @@ def _host_config(query: MultiMapping[str]) -> HostConfig:
     }
     limits |= {field: query.get(name, "") for name, field in _TEXTS.items()}
     network = query.get("networkmode", "")
-    hosts = query.getall("extrahosts", [])
     host_config = HostConfig(
         **limits,
         ulimits=tuple(_json(query, "ulimits", list[Ulimit], "error reading ulimit settings") or ()),
         network_mode="bridge" if network in _DEFAULT_NETWORKS else network,
-        extra_hosts=tuple(host for text in hosts for host in _split_hosts(text)),
+        extra_hosts=tuple(query.getall("extrahosts", [])),
         log_config=LogConfig(type="none"),
     )
     check_request(ContainerConfig(), host_config)
     return host_config
-
-
-def _split_hosts(text: str) -> list[str]:
-    """The docker CLI sends one by one, docker-py all of them in one JSON object."""
-    if not text.startswith("{"):
-        return [text]
-    try:
-        hosts = msgspec.json.decode(text.encode(), type=dict[str, str])
-    except UNREADABLE as error:
-        raise errors.InvalidParameter(f"error reading extra hosts: {error}") from error
-    return [f"{name}:{address}" for name, address in hosts.items()]
 
 
 def _platform(text: str) -> Platform | None:

@@ -12,6 +12,7 @@ from typing import Any
 import trio
 
 MAX_BACKLOG_BYTES = 1 << 20
+MAX_HELD_BYTES = 16 << 20
 _OVERHEAD_BYTES = 64
 _RED, _NORMAL = "\x1b[91m", "\x1b[0m"
 """Docker's builder shows in red what a step writes to its standard error."""
@@ -29,7 +30,8 @@ class BuildOutput:
         self._quiet = quiet
         self._with_aux = with_aux
         self._lines: deque[Line] = deque()
-        self._held: list[Line] = []
+        self._held: deque[Line] = deque()
+        self._held_bytes = 0
         self._backlog_bytes = 0
         self._room = trio.Event()
         self.has_begun = False
@@ -51,9 +53,16 @@ class BuildOutput:
     def put(self, line: Line) -> None:
         self.has_begun = True
         if self._quiet:
-            self._held.append(line)
+            self._hold(line)
         else:
             self._append(line)
+
+    def _hold(self, line: Line) -> None:
+        """Keep a line, of a very long output the end."""
+        self._held.append(line)
+        self._held_bytes += _size(line)
+        while self._held_bytes > MAX_HELD_BYTES:
+            self._held_bytes -= _size(self._held.popleft())
 
     def conclude(self, image_id: str) -> None:
         """The build went well: with ``quiet``, the id is all that is said."""

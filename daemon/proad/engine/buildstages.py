@@ -3,6 +3,7 @@ step by step; later ones copy from those that are done.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import structlog
@@ -85,6 +86,7 @@ class Stages:
         self._arguments = BuildArgs(given=rules.arguments)
         self._stages: list[Stage] = []
         self._bases = Bases(parts.images, parts.puller, rules.bases, output)
+        self._held = ExitStack()
         self._step = 0
 
     async def build(self) -> Image:
@@ -93,6 +95,10 @@ class Stages:
         Raises:
             errors.ProaError: a step fails, or nothing came of them.
         """
+        with self._held:
+            return await self._build_held()
+
+    async def _build_held(self) -> Image:
         failure: errors.ProaError | None = None
         async with trio.open_nursery() as nursery:
             steps = self._make_steps(nursery)
@@ -148,6 +154,7 @@ class Stages:
         for instruction in planned.instructions:
             self._begin_step(instruction.original)
             await steps.do(stage, cache, instruction)
+            self._hold(stage.image)
             self._tell_image(stage)
             await self._output.room()
         if stage.image is not None:
@@ -163,6 +170,7 @@ class Stages:
             image = None
         else:
             image = await self._bases.get(expanded.image, parse_platform(expanded.platform))
+        self._hold(image)
         return begin_stage(base.name, image, self._arguments)
 
     async def _run_triggers(self, steps: Steps, stage: Stage, cache: BuildCache) -> None:
@@ -175,6 +183,12 @@ class Stages:
         self._output.say(f"# Executing {len(triggers)} build trigger{plural}\n")
         for trigger in triggers:
             await steps.do(stage, cache, parse_trigger(trigger))
+            self._hold(stage.image)
+
+    def _hold(self, image: Image | None) -> None:
+        """Keep an image until the build is over: nobody else knows yet that it is needed."""
+        if image is not None:
+            self._held.enter_context(self._parts.steps.holding(image))
 
     def _make_cache(self) -> BuildCache:
         """The cache as a stage finds it when it begins."""
@@ -203,6 +217,7 @@ class Stages:
         if stage is None and name.isascii() and name.isdigit():
             stage = self._numbered(int(name))
         image = stage.image if stage is not None else await self._bases.get(name)
+        self._hold(image)
         return self._parts.copies.files_of(image)
 
     def _numbered(self, number: int) -> Stage:

@@ -108,6 +108,7 @@ class Steps:
         self._nursery = nursery
         self.containers: set[str] = set()
         """Those of steps, as long as they are there."""
+        self._leaving: set[str] = set()
 
     async def do(self, stage: Stage, cache: BuildCache, instruction: Instruction) -> None:
         """Do one instruction: the stage's image and configuration are those after it.
@@ -129,7 +130,7 @@ class Steps:
                     await self._configure(stage, cache, expanded)
         except errors.ProaError:
             if self._rules.force_remove:
-                await self.remove_containers()
+                await self._remove_failed()
             raise
 
     # --- configuration ------------------------------------------------------------------------------------
@@ -208,6 +209,7 @@ class Steps:
                 container, step, self._images, may_take=self._rules.remove
             )
         if self._rules.remove:
+            self._leaving.add(container.id)
             self._nursery.start_soon(self._remove, container.id)
             self._output.say(f"Removing intermediate container {container.short_id}\n")
 
@@ -227,11 +229,15 @@ class Steps:
             return
         self.containers.discard(container_id)
 
+    async def _remove_failed(self) -> None:
+        for container_id in self.containers - self._leaving:
+            await self._remove(container_id)
+            self._output.say(f"Removing intermediate container {container_id[:12]}\n")
+
     async def remove_containers(self) -> None:
         """Remove what is there of containers, whatever they do."""
         for container_id in list(self.containers):
             await self._remove(container_id)
-            self._output.say(f"Removing intermediate container {container_id[:12]}\n")
 
     # --- all ----------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import errno
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +77,10 @@ class StepImages:
         ]
         with self._garbage.pinned(names):
             yield
+
+    def holding(self, image: Image) -> AbstractContextManager[None]:
+        """Keep an image that a build needs for as long as the block runs."""
+        return self._garbage.holding(image.id)
 
     async def make(self, step: Step) -> Image:
         """Make the image of a step that changed the configuration only.

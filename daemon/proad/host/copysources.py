@@ -21,6 +21,7 @@ from typing import Any
 
 from proad.host import buildjail
 from proad.host.helperchannel import Channel, Refusal
+from proad.host.jail import DAC_READ_SEARCH
 from proad.host.layertree import shown
 from proad.host.treewalk import walk
 from proad.model import errors
@@ -43,7 +44,7 @@ def find(task: dict[str, Any], _channel: Channel, stream: int) -> dict[str, Any]
         OSError: something cannot be read.
     """
     buildjail.enter(task["place"], task["trees"], task["options"])
-    buildjail.restrict(buildjail.READ)
+    buildjail.restrict((DAC_READ_SEARCH,))
     trees = {tree["name"]: _Tree(tree["name"]) for tree in task["trees"]}
     found: list[dict[str, Any]] = []
     for wanted in task["wanted"]:
