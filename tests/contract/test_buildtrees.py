@@ -39,15 +39,24 @@ class Place:
         self.tree = Tree("context", directory=self.context)
 
     def run(self, work: Work[T]) -> T:
-        async def main() -> T:
+        failure: errors.ProaError | None = None
+        results: list[T] = []
+
+        async def main() -> None:
+            nonlocal failure
             options = Overlay(self.path).fixed_options
             with trio.fail_after(60):
                 async with trio.open_nursery() as nursery:
-                    result = await work(BuildTrees(Helpers(nursery), self.path / "tmp", options))
+                    try:
+                        results.append(await work(BuildTrees(Helpers(nursery), self.path / "tmp", options)))
+                    except errors.ProaError as error:
+                        failure = error
                     nursery.cancel_scope.cancel()
-                return result
 
-        return trio.run(main)
+        trio.run(main)
+        if failure is not None:
+            raise failure
+        return results[0]
 
     def unpack(self, archive: bytes) -> None:
         async def work(trees: BuildTrees) -> None:
@@ -207,7 +216,8 @@ def test_links_of_the_image_end_inside(place: Place) -> None:
     assert (place.upper / "tmp/f").read_text() == "f"
     archive = pack({"l": Link("/abs"), "l/f": "x", "abs2": Link(str(outside)), "abs2/g": "x"})
     (place.context / "t.tar").write_bytes(archive)
-    place.copy("t.tar", "/there/", extract=True)
+    with suppress(errors.InvalidParameter):
+        place.copy("t.tar", "/there/", extract=True)
     assert list(outside.iterdir()) == []
 
 
