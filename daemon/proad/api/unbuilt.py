@@ -19,7 +19,6 @@ _NOT_BUILT: dict[str, tuple[tuple[str, str], ...]] = {
         ("POST", "/images/{name:.+}/push"),
         ("GET", "/distribution/{name:.+}/json"),
     ),
-    "exporting images": (("GET", "/images/get"), ("GET", "/images/{name:.+}/get")),
     "plugins": (
         ("GET", "/plugins/privileges"),
         ("POST", "/plugins/pull"),

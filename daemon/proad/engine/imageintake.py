@@ -312,4 +312,4 @@ def _content(member: Member) -> bytes:
 
 
 def _for(platform: Platform | None) -> str:
-    return f" for {platform.os}/{platform.architecture}" if platform else ""
+    return f" for {platform}" if platform else ""

@@ -5,6 +5,7 @@ import io
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import msgspec
@@ -16,6 +17,7 @@ from proad.engine.imageintake import ImageIntake, Report
 from proad.engine.imagekeeping import ImageKeeping, emit
 from proad.engine.imagelisting import ImageQuery, ImageSummary, list_images, prune_predicate, shared_sizes
 from proad.engine.imageremoval import ImageRemoval, RemovedImage
+from proad.engine.imagesaving import ImageSaving, SavedArchive
 from proad.engine.lookup import images_of
 from proad.host.archive import Unpacker
 from proad.host.blobs import BlobStore
@@ -63,6 +65,7 @@ class Images:
         self._intake = ImageIntake(store, blobs, unpacker, self._garbage, keeping)
         self._commit = ImageCommit(store, blobs, unpacker, self._garbage, keeping)
         self._removal = ImageRemoval(store, self._garbage)
+        self._saving = ImageSaving(store, blobs, self._garbage, self.resolve)
 
     async def recover(self) -> None:
         """Make the directories, remove what a crash left unfinished, and name what is there in
@@ -148,6 +151,19 @@ class Images:
         )
         sizes = shared_sizes(self._store.images.values()).sizes
         return ImageUsage(sum(sizes.values()), summaries)
+
+    def saved(
+        self, refs: Sequence[str], platform: Platform | None = None
+    ) -> AbstractContextManager[SavedArchive]:
+        """The archive of these images; nothing of it goes away in the block. Call :meth:`sweep` after it.
+
+        A repository stands for all its tags; an id, or a beginning of one, for an image without a name.
+
+        Raises:
+            errors.NotFound: there is no such image, or it is for another platform.
+            errors.System: a blob of one is missing.
+        """
+        return self._saving.saved(refs, platform)
 
     # --- changing ---------------------------------------------------------------------------------------
 

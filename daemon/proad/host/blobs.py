@@ -24,9 +24,8 @@ import trio
 
 from proad.host import process
 from proad.model import errors
-from proad.model.imagearchive import Descriptor
+from proad.model.imagearchive import INDEX, Descriptor
 
-INDEX_MEDIA_TYPE = "application/vnd.oci.image.index.v1+json"
 REMOVE_TIMEOUT_S = 600.0
 _PREFIX = "image-"
 _OLD_RM = "/bin/rm"  # the one place where it is on merged and on old systems
@@ -142,7 +141,7 @@ class BlobStore:
         It is not waited for until it is on the disk: it is made from the state, and anew whenever the daemon
         starts.
         """
-        index = {"schemaVersion": 2, "mediaType": INDEX_MEDIA_TYPE, "manifests": manifests}
+        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}
         self._write(self._root / "index.json", msgspec.json.encode(index), durable=False)
 
     async def settle(self) -> None:

@@ -24,10 +24,9 @@ LAYER_MEDIA_TYPES = {
     "gzip": "application/vnd.oci.image.layer.v1.tar+gzip",
     "zstd": "application/vnd.oci.image.layer.v1.tar+zstd",
 }
+INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFESTS = frozenset({OCI_MANIFEST, "application/vnd.docker.distribution.manifest.v2+json"})
-INDEXES = frozenset(
-    {"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"}
-)
+INDEXES = frozenset({INDEX, "application/vnd.docker.distribution.manifest.list.v2+json"})
 MAX_LAYERS = 127
 """As many as Docker stacks."""
 
@@ -74,6 +73,9 @@ class Platform:
     os: str
     architecture: str
     variant: str = ""
+
+    def __str__(self) -> str:
+        return "/".join(filter(None, (self.os, self.architecture, self.variant)))
 
     def matches(self, os: str, architecture: str, variant: str) -> bool:
         return (self.os, self.architecture) == (os, architecture) and self.variant in ("", variant)
