@@ -22,6 +22,7 @@ from tests.support.archives import (
     directory,
     docker_archive,
     image_config,
+    legacy_archive,
     make_tar,
     oci_layout,
     sha256,
@@ -162,14 +163,15 @@ def test_body_that_breaks_off_makes_no_image(api: Api, daemon: Daemon) -> None:
 @pytest.mark.parametrize(
     "compress", [bytes, gzip.compress, zstandard.compress], ids=["plain", "gzip", "zstd"]
 )
-@pytest.mark.parametrize("form", ["docker", "oci"])
+@pytest.mark.parametrize("form", ["docker", "legacy", "oci"])
 def test_load_takes_archives(api: Api, form: str, compress: "type[bytes]") -> None:
     begin = time.time()
-    archive = (
-        docker_archive([LOW, HIGH], ["two:1"], Cmd=["x"])
-        if form == "docker"
-        else oci_layout([LOW, HIGH], "docker.io/library/two:1", Cmd=["x"])
-    )
+    archives = {
+        "docker": docker_archive([LOW, HIGH], ["two:1"], Cmd=["x"]),
+        "legacy": legacy_archive([LOW, HIGH], ["two:1"], Cmd=["x"]),
+        "oci": oci_layout([LOW, HIGH], "docker.io/library/two:1", Cmd=["x"]),
+    }
+    archive = archives[form]
     lines = load(api, compress(archive), quiet=False)
     assert lines[-1] == {"stream": "Loaded image: two:1\n"}
     progress = [line for line in lines if line.get("status") == "Loading layer"]

@@ -69,7 +69,9 @@ class Api:
         timeout_s: float = 60.0,
         **query: object,
     ) -> Answer:
-        """Ask ``method`` ``path``; keyword arguments are the query (lists and dicts go as JSON)."""
+        """Ask ``method`` ``path``; keyword arguments are the query: lists and dicts go as JSON, a
+        tuple as the same parameter several times.
+        """
         connection = UnixConnection(self.path, timeout_s)
         try:
             self.send(connection, method, path, json_body, body, headers, version, query)
@@ -100,7 +102,13 @@ class Api:
     ) -> None:
         target = (f"/{version}" if version else "") + quote(path, safe="/:@%")
         if query:
-            target += "?" + urlencode({name: _shown(value) for name, value in query.items()})
+            target += "?" + urlencode(
+                [
+                    (name, _shown(each))
+                    for name, value in query.items()
+                    for each in (value if isinstance(value, tuple) else (value,))
+                ]
+            )
         sent = dict(headers or {})
         if json_body is not None:
             body = json.dumps(json_body).encode()

@@ -16,6 +16,7 @@ from proad.engine.imagegarbage import Garbage
 from proad.engine.imageintake import ImageIntake, Report
 from proad.engine.imagekeeping import ImageKeeping, emit
 from proad.engine.imagelisting import ImageQuery, ImageSummary, list_images, prune_predicate, shared_sizes
+from proad.engine.imageload import ImageLoad
 from proad.engine.imageremoval import ImageRemoval, RemovedImage
 from proad.engine.imagesaving import ImageSaving, SavedArchive
 from proad.engine.lookup import images_of
@@ -63,6 +64,7 @@ class Images:
         self._garbage = Garbage(store, blobs)
         keeping = ImageKeeping(blobs, self._garbage)
         self._intake = ImageIntake(store, blobs, unpacker, self._garbage, keeping)
+        self._load = ImageLoad(store, blobs, unpacker, self._garbage, keeping)
         self._commit = ImageCommit(store, blobs, unpacker, self._garbage, keeping)
         self._removal = ImageRemoval(store, self._garbage)
         self._saving = ImageSaving(store, blobs, self._garbage, self.resolve)
@@ -187,9 +189,9 @@ class Images:
     async def load(
         self, source: io.FileIO, *, quiet: bool = True, platform: Platform | None = None, report: Report
     ) -> Sequence[Image]:
-        """Take all images of an archive, and close it; see :meth:`ImageIntake.load`."""
+        """Take all images of an archive, and close it; see :meth:`ImageLoad.load`."""
         with source:
-            images = await self._intake.load(source.fileno(), quiet=quiet, platform=platform, report=report)
+            images = await self._load.load(source.fileno(), quiet=quiet, platform=platform, report=report)
         self._write_index()
         return images
 

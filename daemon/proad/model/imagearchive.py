@@ -59,11 +59,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_d
 
 
 class ArchivedImage(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    """One image of a ``manifest.json``: names of files in the archive, and tags."""
+    """One image of a ``manifest.json``: names of files in the archive, tags, and the id of the image that it
+    was made from.
+    """
 
     config: str = ""
     repo_tags: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
+    parent: str = ""
 
 
 @dataclass(frozen=True)

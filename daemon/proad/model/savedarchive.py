@@ -2,8 +2,8 @@
 
 An archive is an OCI image layout (``oci-layout``, ``index.json``, ``blobs/sha256/…``) and at the same time
 what ``docker load`` has read since version 1.10 (``manifest.json``); ``repositories`` lists the tags for
-readers older than that. Formats: OCI image spec, image-layout.md; Docker image spec v1.2, "Combined Image JSON +
-Filesystem Changeset Format".
+readers older than that. Formats: OCI image spec, image-layout.md; Docker image spec v1.2, "Combined Image
+JSON + Filesystem Changeset Format".
 """
 
 from collections.abc import Sequence
