@@ -144,6 +144,16 @@ class BlobStore:
         index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}
         self._write(self._root / "index.json", msgspec.json.encode(index), durable=False)
 
+    async def measure(self) -> int:
+        """Bytes of all layers' files and of all blobs."""
+        return await trio.to_thread.run_sync(self._measure)
+
+    def _measure(self) -> int:
+        """Sync, blocking."""
+        infos = (self.layer(chain_id) for chain_id in self.layers())
+        sizes = (self.blob_size(digest) for digest in self.blobs())
+        return sum(info.size_bytes for info in infos if info) + sum(size or 0 for size in sizes)
+
     async def settle(self) -> None:
         """Return when all that was placed survives a power cut."""
         with _told_as("cannot put an image on the disk"):
