@@ -212,7 +212,7 @@ class Images:
                 "refusing to create an ambiguous tag using digest algorithm as name"
             )
         name = name.with_default_tag()
-        with self._store.transaction() as tx:
+        with self._store.transaction(growing=True) as tx:
             tx.put_reference(name.canonical, image.id)
             tx.put_image(msgspec.structs.replace(image, last_tagged_ns=time.time_ns()))
             emit(tx, "tag", image, name.familiar)
