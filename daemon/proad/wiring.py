@@ -23,7 +23,12 @@ from proad.engine.exec import Execs
 from proad.engine.execlife import ExecLives
 from proad.engine.exports import Exports
 from proad.engine.health import HealthChecks
+from proad.engine.imagegarbage import Garbage
+from proad.engine.imagekeeping import ImageKeeping
 from proad.engine.images import Images
+from proad.engine.importurl import UrlImport
+from proad.engine.layerfetch import LayerFetcher
+from proad.engine.layerpack import LayerPacker
 from proad.engine.limits import Limits
 from proad.engine.locks import Locks
 from proad.engine.logs import Logs
@@ -34,7 +39,10 @@ from proad.engine.networkcontrol import NetworkControl
 from proad.engine.networkrepair import NetworkRepair
 from proad.engine.networks import Networks
 from proad.engine.oom import OomEvents
+from proad.engine.pull import Puller
+from proad.engine.push import Pusher
 from proad.engine.recover import Recovery
+from proad.engine.registries import RegistryQueries
 from proad.engine.remove import Remover
 from proad.engine.resolvers import Resolvers
 from proad.engine.resources import RunResources
@@ -60,6 +68,7 @@ from proad.host.hostfacts import HostFactsReader
 from proad.host.netcounters import NetworkCounters
 from proad.host.oomwatch import OomWatch
 from proad.host.overlay import Overlay
+from proad.host.registry import Registries, RegistryHosts, Retries
 from proad.host.runtime import choose_runtime, known_runtimes
 from proad.host.seccomp import SeccompProfiles
 from proad.host.snapshot import Snapshots
@@ -143,7 +152,20 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     volumes = Volumes(config, store)
     blobs = BlobStore(config.data_root)
     await blobs.prepare()
-    images = Images(store, blobs, Unpacker())
+    garbage = Garbage(store, blobs)
+    keeping = ImageKeeping(blobs, garbage)
+    unpacker = Unpacker()
+    images = Images(store, blobs, unpacker, garbage, keeping)
+    registries = Registries(
+        RegistryHosts(
+            insecure=config.insecure_registries,
+            mirrors=config.registry_mirrors,
+            nondistributable=config.nondistributable_registries,
+        ),
+        retries=Retries(attempts=config.max_download_attempts),
+    )
+    nursery.start_soon(registries.run)
+    layers = LayerFetcher(blobs, unpacker, garbage, nursery, max_concurrent=config.max_concurrent_downloads)
     snapshots = Snapshots(config.data_root / "tmp")
     mounting = Mounting(config, store, volumes, overlay, images.resolve)
     firewall = Firewall(config.table)
@@ -228,6 +250,17 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
         archives=Archives(store, overlay, mounting, resources, Helpers(nursery)),
         committer=Committer(store, overlay, snapshots, images, control),
         images=images,
+        puller=Puller(store, blobs, images, garbage, keeping, registries, layers),
+        pusher=Pusher(
+            store,
+            blobs,
+            garbage,
+            LayerPacker(store, blobs, garbage, keeping),
+            registries,
+            max_concurrent=config.max_concurrent_uploads,
+        ),
+        registry_queries=RegistryQueries(registries),
+        url_import=UrlImport(images, registries),
         volumes=volumes,
         networks=networks,
         network_control=network_control,

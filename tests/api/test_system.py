@@ -169,9 +169,7 @@ def test_plugins(api: Api) -> None:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("POST", "/auth"), ("POST", "/build"), ("GET", "/images/search"),
-        ("POST", "/images/x/push"), ("GET", "/distribution/x/json"),
-        ("POST", "/session"),
+        ("POST", "/build"), ("POST", "/session"),
     ],
 )  # fmt: skip
 def test_known_routes_that_are_not_there_say_so(api: Api, method: str, path: str) -> None:
@@ -183,14 +181,16 @@ def test_known_routes_that_are_not_there_say_so(api: Api, method: str, path: str
 def test_every_route_of_the_reference_is_known(api: Api) -> None:
     unknown = []
     for method, path in schema.routes():
+        # A registry that is asked about an image is one that refuses connections.
+        name = "127.0.0.1:1/nosuch" if path.startswith("/distribution") else "nosuch"
         answer = (
-            api(method, path.replace("{id}", "nosuch").replace("{name}", "nosuch"), timeout_s=5)
+            api(method, path.replace("{id}", "nosuch").replace("{name}", name), timeout_s=5)
             if (path != "/events")
             else api("GET", "/events", until="1")
         )
         if answer.status == 404 and method != "HEAD" and answer.message == "page not found":
             unknown.append((method, path))
-        assert answer.status != 500, (method, path, answer.body)
+        assert answer.status != 500 or "connection refused" in answer.message, (method, path, answer.body)
     assert not unknown
 
 

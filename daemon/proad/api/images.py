@@ -9,11 +9,13 @@ import msgspec
 from aiohttp import web
 
 from proad.api import imagewire, params
+from proad.api.progress import Report, stream_progress
+from proad.api.pull import pull
 from proad.api.server import VERSION, call, call_while_connected, json_response, roles_of
 from proad.api.upload import feed
 from proad.engine.imagelisting import ImageQuery
 from proad.engine.images import Images
-from proad.model import errors, filters
+from proad.model import errors, filters, platforms
 from proad.model.image import Image
 from proad.model.imagearchive import Platform
 from proad.model.reference import parse_reference, parse_repository_tag
@@ -89,7 +91,7 @@ def _named(request: web.Request, images: Images, platform: Platform | None) -> I
     if platform and not platform.matches(image.os, image.architecture, image.variant):
         raise errors.NotFound(
             f"image with reference {name} was found but its platform ({image.os}/{image.architecture}) "
-            f"does not match the specified platform ({platform})"
+            f"does not match the specified platform ({platforms.describe(platform)})"
         )
     return image
 
@@ -103,25 +105,32 @@ def _manifests(images: Images, image: Image) -> list[dict[str, Any]]:
 
 
 async def post_create(request: web.Request) -> web.StreamResponse:
-    """Import a root filesystem's tar from the body; there is no pulling yet."""
+    """Pull from a registry, or import a root filesystem's tar from the body."""
     images, query = roles_of(request).images, request.query
     if query.get("fromImage"):
-        raise errors.NotImplemented(
-            f"cannot pull {query['fromImage']}: this engine does not talk to registries yet; "
-            "use docker load or docker import"
-        )
+        return await pull(request)
     source = query.get("fromSrc", "")
     if not source:
         raise errors.InvalidParameter('missing parameter "fromSrc"')
-    if source != "-":
-        raise errors.NotImplemented(
-            f"cannot import from {source}: this engine does not download archives; "
-            "send it as the body (fromSrc=-)"
-        )
     reference = parse_repository_tag(query.get("repo", ""), query.get("tag", ""))
     platform = params.platform(query) if request[VERSION] >= (1, 32) else None
-    message = query.get("message", "") or "Imported from -"
+    message = query.get("message", "") or f"Imported from {source}"
     changes = query.getall("changes", [])
+
+    async def work_from_url(report: Report) -> object:
+        return await call_while_connected(
+            request,
+            roles_of(request).url_import.import_,
+            source,
+            reference=reference,
+            message=message,
+            changes=changes,
+            platform=platform,
+            report=report,
+        )
+
+    if source != "-":
+        return await stream_progress(request, work_from_url)
 
     def work(archive: io.FileIO) -> Awaitable[Image]:
         return call_while_connected(

@@ -11,6 +11,7 @@ from proad.api.exports import routes as export_routes
 from proad.api.images import routes as image_routes
 from proad.api.imagesaving import routes as saving_routes
 from proad.api.networks import routes as network_routes
+from proad.api.registries import routes as registry_routes
 from proad.api.stats import routes as stats_routes
 from proad.api.streams import routes as stream_routes
 from proad.api.system import routes as system_routes
@@ -31,6 +32,7 @@ def all_routes() -> list[web.RouteDef]:
         *exec_routes(),
         *stats_routes(),
         *saving_routes(),
+        *registry_routes(),
         *image_routes(),
         *volume_routes(),
         *network_routes(),

@@ -13,12 +13,6 @@ _NOT_BUILT: dict[str, tuple[tuple[str, str], ...]] = {
         ("POST", "/session"),
         ("POST", "/grpc"),
     ),
-    "talking to registries": (
-        ("POST", "/auth"),
-        ("GET", "/images/search"),
-        ("POST", "/images/{name:.+}/push"),
-        ("GET", "/distribution/{name:.+}/json"),
-    ),
     "plugins": (
         ("GET", "/plugins/privileges"),
         ("POST", "/plugins/pull"),

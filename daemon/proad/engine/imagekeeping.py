@@ -1,6 +1,6 @@
 """Trio-flavoured. Keeping an image that was made or brought in: what all ways in have in common."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -72,20 +72,6 @@ class ImageKeeping:
 def emit(tx: Transaction, action: str, image: Image, name: str = "") -> None:
     """Tell an event of an image: its labels, and the name it was done by, or else its id."""
     tx.emit("image", action, image.id, {**image.config.labels, "name": name or image.id})
-
-
-def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What to tell of tasks that failed side by side: the first of what the engine means by its errors."""
-    found = list(_leaves(group))
-    return next((error for error in found if isinstance(error, errors.ProaError)), found[0])
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
 
 
 def make_directory(path: Path) -> Path:

@@ -16,10 +16,11 @@ import trio
 from proad.engine.archivedimages import Candidate, find_candidates
 from proad.engine.imagegarbage import Garbage
 from proad.engine.imageintake import Report
-from proad.engine.imagekeeping import ImageKeeping, emit, first_error, make_directory
+from proad.engine.imagekeeping import ImageKeeping, emit, make_directory
+from proad.engine.piping import first_error
 from proad.host.archive import Member, Unpacker
 from proad.host.blobs import BlobStore, LayerInfo
-from proad.model import errors
+from proad.model import errors, platforms, progress
 from proad.model.image import Image
 from proad.model.imagearchive import Descriptor, Platform
 from proad.model.savedarchive import blobs_of
@@ -51,7 +52,7 @@ class ImageLoad:
             members = await self._unpacker.members(source, make_directory(work / "files"))
             candidates = find_candidates(members, platform)
             if not candidates:
-                wanted = f" for {platform}" if platform else ""
+                wanted = f" for {platforms.describe(platform)}" if platform else ""
                 raise errors.InvalidParameter(f"the archive holds no image{wanted}")
             loaded = []
             for number, candidate in enumerate(candidates):
@@ -133,12 +134,12 @@ class ImageLoad:
         if known and self._is_blob_of(member.digest, diff_id):
             return known.size_bytes
         tree = make_directory(work / str(position))
-        progress = _LayerProgress(told, diff_id, member.size_bytes)
+        progressed = _LayerProgress(told, diff_id, member.size_bytes)
         # An image before this one may have moved the file to the blobs.
         path = member.path if member.path.exists() else self._blobs.blob_path(member.digest)
         source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            layer = await self._unpacker.layer(source, tree, progress=progress)
+            layer = await self._unpacker.layer(source, tree, progress=progressed)
         finally:
             os.close(source)
         if layer.diff_id != diff_id:
@@ -148,7 +149,7 @@ class ImageLoad:
         await self._blobs.place_layer(
             tree, LayerInfo(chain_id=chain_id, diff_id=diff_id, size_bytes=layer.size_bytes)
         )
-        progress(member.size_bytes)
+        progressed(member.size_bytes)
         return layer.size_bytes
 
     def _is_blob_of(self, digest: str, diff_id: str) -> bool:
@@ -175,5 +176,4 @@ class _LayerProgress:
 
     def __call__(self, current: int) -> None:
         if self._report:
-            detail = {"current": current, "total": self._total}
-            self._report({"status": "Loading layer", "progressDetail": detail, "id": self._id})
+            self._report(progress.progress(self._id, "Loading layer", current, self._total))

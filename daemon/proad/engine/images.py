@@ -56,11 +56,12 @@ class ImageContent:
 class Images:
     """The images of one daemon. Reads are answered from memory; nothing here waits but what is ``async``."""
 
-    def __init__(self, store: Store, blobs: BlobStore, unpacker: Unpacker) -> None:
+    def __init__(
+        self, store: Store, blobs: BlobStore, unpacker: Unpacker, garbage: Garbage, keeping: ImageKeeping
+    ) -> None:
         self._store = store
         self._blobs = blobs
-        self._garbage = Garbage(store, blobs)
-        keeping = ImageKeeping(blobs, self._garbage)
+        self._garbage = garbage
         self._intake = ImageIntake(store, blobs, unpacker, self._garbage, keeping)
         self._load = ImageLoad(store, blobs, unpacker, self._garbage, keeping)
         self._commit = ImageCommit(store, blobs, unpacker, self._garbage, keeping)
@@ -73,7 +74,7 @@ class Images:
         ``index.json``."""
         await self._blobs.prepare()
         await self.sweep()
-        self._write_index()
+        self.write_index()
         for image in self._store.images.values():
             missing = [chain_id for chain_id in image.chain_ids if self._blobs.layer(chain_id) is None]
             if missing:
@@ -181,7 +182,7 @@ class Images:
             image = await self._intake.import_(
                 source.fileno(), reference=reference, message=message, changes=changes, platform=platform
             )
-        self._write_index()
+        self.write_index()
         return image
 
     async def load(
@@ -190,13 +191,13 @@ class Images:
         """Take all images of an archive, and close it; see :meth:`ImageLoad.load`."""
         with source:
             images = await self._load.load(source.fileno(), quiet=quiet, platform=platform, report=report)
-        self._write_index()
+        self.write_index()
         return images
 
     async def commit(self, wanted: Commit, source: io.FileIO, whole: Whole, announce: Announce) -> Image:
         """Make an image of what a container wrote; see :meth:`ImageCommit.commit`."""
         image = await self._commit.commit(wanted, source, whole, announce)
-        self._write_index()
+        self.write_index()
         return image
 
     async def tag(self, ref: str, name: Reference) -> None:
@@ -216,7 +217,7 @@ class Images:
             tx.put_reference(name.canonical, image.id)
             tx.put_image(msgspec.structs.replace(image, last_tagged_ns=time.time_ns()))
             emit(tx, "tag", image, name.familiar)
-        self._write_index()
+        self.write_index()
 
     async def remove(
         self, ref: str, *, force: bool = False, no_prune: bool = False
@@ -231,7 +232,7 @@ class Images:
             forces it.
         """
         removed = await self._removal.remove(self.resolve(ref), ref, force=force, prune=not no_prune)
-        self._write_index()
+        self.write_index()
         return removed.items
 
     async def prune(self, filters: Filters) -> ImagePrune:
@@ -242,10 +243,10 @@ class Images:
             errors.Conflict: another prune is going on.
         """
         pruned = await self._pruning.prune(filters)
-        self._write_index()
+        self.write_index()
         return pruned
 
-    def _write_index(self) -> None:
+    def write_index(self) -> None:
         """Name all images in the OCI layout's index, for other tools to read."""
         listed = []
         for image in self._store.images.values():

@@ -16,7 +16,7 @@ from proad.engine.imagelisting import all_names
 from proad.host.blobs import BlobStore
 from proad.host.tarstream import Entry
 from proad.host.tarwriter import END, header, padding
-from proad.model import errors
+from proad.model import errors, platforms
 from proad.model.image import Image
 from proad.model.imagearchive import Platform
 from proad.model.reference import Reference, parse_reference
@@ -70,7 +70,8 @@ class ImageSaving:
         for ref in refs:
             for image, name in self._named(ref):
                 if platform and not platform.matches(image.os, image.architecture, image.variant):
-                    raise errors.NotFound(f"no suitable export target found for platform {platform}")
+                    wanted = platforms.describe(platform)
+                    raise errors.NotFound(f"no suitable export target found for platform {wanted}")
                 names = names_of.setdefault(image.id, [])
                 if name and name not in names:
                     names.append(name)

@@ -14,8 +14,12 @@ from proad.engine.create import Creator
 from proad.engine.exec import Execs
 from proad.engine.exports import Exports
 from proad.engine.images import Images
+from proad.engine.importurl import UrlImport
 from proad.engine.networkcontrol import NetworkControl
 from proad.engine.networks import Networks
+from proad.engine.pull import Puller
+from proad.engine.push import Pusher
+from proad.engine.registries import RegistryQueries
 from proad.engine.remove import Remover
 from proad.engine.start import Starter
 from proad.engine.stats import Stats
@@ -41,6 +45,10 @@ class Roles:
     archives: Archives
     committer: Committer
     images: Images
+    puller: Puller
+    pusher: Pusher
+    registry_queries: RegistryQueries
+    url_import: UrlImport
     volumes: Volumes
     networks: Networks
     network_control: NetworkControl

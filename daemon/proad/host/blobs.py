@@ -124,6 +124,19 @@ class BlobStore:
             self._write(self.blob_path(digest), content)
         return digest
 
+    def read_blob(self, digest: str) -> bytes:
+        """The content of a small blob: a configuration, a manifest.
+
+        Raises:
+            errors.System: it is not there.
+        """
+        try:
+            return self.blob_path(digest).read_bytes()
+        except FileNotFoundError:
+            raise errors.System(
+                f"the image store lacks blob {digest}; load or pull the image again"
+            ) from None
+
     def place_blob(self, path: Path, digest: str) -> None:
         """Make the finished file ``path`` the blob of that digest."""
         with _told_as(f"cannot keep blob {digest}"):

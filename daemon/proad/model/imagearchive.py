@@ -39,11 +39,12 @@ _ARCHITECTURES = {
 
 
 class Descriptor(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A pointer to a blob: media type, ``sha256:…`` digest, size in bytes."""
+    """A pointer to a blob: media type, ``sha256:…`` digest, size in bytes; ``urls`` where it is, too."""
 
     media_type: str = ""
     digest: str = ""
     size: int = 0
+    urls: tuple[str, ...] = ()
     annotations: dict[str, str] = {}
     platform: dict[str, Any] = {}
 
@@ -76,9 +77,6 @@ class Platform:
     os: str
     architecture: str
     variant: str = ""
-
-    def __str__(self) -> str:
-        return "/".join(filter(None, (self.os, self.architecture, self.variant)))
 
     def matches(self, os: str, architecture: str, variant: str) -> bool:
         return (self.os, self.architecture) == (os, architecture) and self.variant in ("", variant)
