@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from proad.api.archives import routes as archive_routes
+from proad.api.build import routes as build_routes
 from proad.api.containers import routes as container_routes
 from proad.api.diskusage import routes as disk_usage_routes
 from proad.api.events import routes as event_routes
@@ -34,6 +35,7 @@ def all_routes() -> list[web.RouteDef]:
         *saving_routes(),
         *registry_routes(),
         *image_routes(),
+        *build_routes(),
         *volume_routes(),
         *network_routes(),
         *unbuilt_routes(),

@@ -27,6 +27,7 @@ class Garbage:
         self._store = store
         self._blobs = blobs
         self._pins: Counter[str] = Counter()
+        self._held: Counter[str] = Counter()
 
     @contextmanager
     def pinned(self, names: Iterable[str]) -> Iterator[None]:
@@ -38,6 +39,19 @@ class Garbage:
         finally:
             self._pins.subtract(held)
             self._pins = +self._pins
+
+    @contextmanager
+    def holding(self, image_id: str) -> Iterator[None]:
+        """Keep an image from being removed for as long as the block runs: a build goes on from it."""
+        self._held[image_id] += 1
+        try:
+            yield
+        finally:
+            self._held[image_id] -= 1
+            self._held = +self._held
+
+    def is_held(self, image_id: str) -> bool:
+        return image_id in self._held
 
     def unneeded_layers(self) -> set[str]:
         """Chain IDs of layers that are there and belong to no image, no container and no work in progress."""

@@ -109,7 +109,7 @@ class ImageRemoval:
             parent = self._store.images.get(current.parent_id) if prune else None
             children = self._children(parent, {item.id for item in gone}) if parent else []
             usable = parent and not children and not self.names(parent.id) and not self._user(parent)
-            current = parent if usable else None
+            current = parent if usable and parent and not self._garbage.is_held(parent.id) else None
         return gone
 
     # --- who is in the way ------------------------------------------------------------------------------
@@ -129,6 +129,8 @@ class ImageRemoval:
         """What is in the way, and whether even ``force`` does not help."""
         if self._children(image, set()):
             return True, "image has dependent child images"
+        if self._garbage.is_held(image.id):
+            return True, "image is being used by a build that is under way"
         if running := self._user(image, running=True):
             return True, f"image is being used by running container {running.short_id}"
         if force:
