@@ -68,11 +68,12 @@ async def get_search(request: web.Request) -> web.StreamResponse:
     query = request.query
     if not query.get("term"):
         raise errors.InvalidParameter('missing parameter "term"')
+    limit = params.integer(query, "limit")
     found = await call_while_connected(
         request,
         roles_of(request).registry_queries.search,
         query["term"],
-        params.integer(query, "limit") or DEFAULT_RESULTS,
+        DEFAULT_RESULTS if limit is None else limit,
         filters.parse(query.get("filters", ""), SEARCH_FILTERS),
         sent_credentials(request),
     )

@@ -10,6 +10,7 @@ from proad.api.events import routes as event_routes
 from proad.api.exec import routes as exec_routes
 from proad.api.exports import routes as export_routes
 from proad.api.images import routes as image_routes
+from proad.api.imagesaving import routes as saving_routes
 from proad.api.networks import routes as network_routes
 from proad.api.registries import routes as registry_routes
 from proad.api.stats import routes as stats_routes
@@ -31,6 +32,7 @@ def all_routes() -> list[web.RouteDef]:
         *export_routes(),
         *exec_routes(),
         *stats_routes(),
+        *saving_routes(),
         *registry_routes(),
         *image_routes(),
         *build_routes(),

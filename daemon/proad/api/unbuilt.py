@@ -11,7 +11,6 @@ _NOT_BUILT: dict[str, tuple[tuple[str, str], ...]] = {
         ("POST", "/session"),
         ("POST", "/grpc"),
     ),
-    "exporting images": (("GET", "/images/get"), ("GET", "/images/{name:.+}/get")),
     "plugins": (
         ("GET", "/plugins/privileges"),
         ("POST", "/plugins/pull"),

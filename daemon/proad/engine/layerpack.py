@@ -57,7 +57,9 @@ class LayerPacker:
                     pins.enter_context(self._garbage.pinned([found.digest]))
                     layers.append(found)
                 made = await self._keeping.keep(image, config, None, layers)
-                return self._record(made)
+                packed = self._record(made)
+        await self._garbage.sweep()  # the plain blobs, where nobody else has them
+        return packed
 
     def _is_made_here(self, image: Image, content: bytes, manifest: Manifest) -> bool:
         return content == imagearchive.make_manifest(image.id, manifest.config.size, manifest.layers)

@@ -102,7 +102,7 @@ class Pusher:
 
         def packing(position: int, current: int) -> None:
             shown = _shown(image.diff_ids[position])
-            target.report(progress.progress(shown, "Compressing", current, sizes[position]))
+            target.report(progress.progress(shown, "Preparing", current, sizes[position]))
 
         image = await self._packer.packed(image, packing)
         with self._garbage.pinned((image.id, image.manifest_digest, *image.layer_blobs)):

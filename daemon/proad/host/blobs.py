@@ -24,9 +24,8 @@ import trio
 
 from proad.host import process
 from proad.model import errors
-from proad.model.imagearchive import Descriptor
+from proad.model.imagearchive import INDEX, Descriptor
 
-INDEX_MEDIA_TYPE = "application/vnd.oci.image.index.v1+json"
 REMOVE_TIMEOUT_S = 600.0
 _PREFIX = "image-"
 _OLD_RM = "/bin/rm"  # the one place where it is on merged and on old systems
@@ -155,8 +154,18 @@ class BlobStore:
         It is not waited for until it is on the disk: it is made from the state, and anew whenever the daemon
         starts.
         """
-        index = {"schemaVersion": 2, "mediaType": INDEX_MEDIA_TYPE, "manifests": manifests}
+        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}
         self._write(self._root / "index.json", msgspec.json.encode(index), durable=False)
+
+    async def measure(self) -> int:
+        """Bytes of all layers' files and of all blobs."""
+        return await trio.to_thread.run_sync(self._measure)
+
+    def _measure(self) -> int:
+        """Sync, blocking."""
+        infos = (self.layer(chain_id) for chain_id in self.layers())
+        sizes = (self.blob_size(digest) for digest in self.blobs())
+        return sum(info.size_bytes for info in infos if info) + sum(size or 0 for size in sizes)
 
     async def settle(self) -> None:
         """Return when all that was placed survives a power cut."""
