@@ -18,9 +18,11 @@ from tests.strictness import skip_for_lack_of
 from tests.support.archives import Item, docker_archive, make_tar
 from tests.support.daemon import Daemon
 from tests.support.images import busybox_tar
+from tests.support.registry import Registry, make_image
 
 IMAGE = "busybox:latest"
 DISK_BYTES = 24 << 20
+FOLDERS = ("layers", "blobs/sha256", "tmp")
 FULL = ("no space left", "disk is full")
 
 
@@ -253,3 +255,27 @@ def _stored(daemon: SmallDiskDaemon) -> set[str]:
     root = daemon.data_root
     paths = (path for folder in ("layers", "blobs/sha256", "tmp") for path in (root / folder).iterdir())
     return {str(path.relative_to(root)) for path in paths if path != daemon.filler}
+
+
+def test_pull(small: SmallDiskDaemon) -> None:
+    """An image that the disk has no room for, and one that it has."""
+    registry = Registry()
+    try:
+        registry.start()
+        kept = [
+            f"{folder}/{path.name}" for folder in FOLDERS for path in (small.data_root / folder).iterdir()
+        ]
+        large = make_tar([Item("large", os.urandom(DISK_BYTES * 6 // 10))])
+        name = registry.put("large", "1", make_image([make_tar([Item("x")]), large]))
+        answer = small.api("POST", "/images/create", fromImage=name).expect(200)
+        assert is_full(json.loads(answer.body.splitlines()[-1])["error"])
+        left = [
+            f"{folder}/{path.name}" for folder in FOLDERS for path in (small.data_root / folder).iterdir()
+        ]
+        assert sorted(left) == sorted(kept)
+        name = registry.put("small", "1", make_image([make_tar([Item("x", b"x")])]))
+        answer = small.api("POST", "/images/create", fromImage=name).expect(200)
+        assert "Downloaded newer image" in json.loads(answer.body.splitlines()[-1])["status"]
+        small.api("DELETE", f"/images/{name}").expect(200)
+    finally:
+        registry.close()
