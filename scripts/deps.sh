@@ -35,6 +35,7 @@ want ca-certificates "fetching the Python packages" test -e /etc/ssl/certs/ca-ce
 if [ "$for_tests" = test ]; then
     want util-linux "namespaces for the tests" command -v unshare
     want docker-compose "the tests bring services up with it" command -v docker-compose
+    want git "contexts of builds in repositories" command -v git
     want skopeo "the tests ask it what it sees in images and archives" command -v skopeo
 fi
 
