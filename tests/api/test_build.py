@@ -173,29 +173,6 @@ RUN touch /etc/hosts
     assert len(made["RootFS"]["Layers"]) == 3, "a command that changes nothing makes no layer"
 
 
-def test_layers_are_as_their_blobs(daemon: Daemon, api: Api) -> None:
-    """What was taken over from the container as it was is what another engine gets of the image."""
-    dockerfile = """
-FROM busybox
-RUN mkdir -p /s/d && mknod /s/null c 1 3 && mkfifo /s/fifo && touch /s/.wh.not && ln -s x /s/link && \
-    echo x >/s/d/f && ln /s/d/f /s/hard && chmod 4711 /s/d/f && chown -R 3:4 /s/d && rm -r /home
-"""
-    build(api, dockerfile, t="whole")
-    content = api("GET", "/images/whole/get")
-    if content.status == 501:  # exporting is another part's
-        pytest.skip("images cannot be exported yet")
-    before = {name: _facts(member) for name, member in files_of(api, "whole").items()}
-    api("DELETE", "/images/whole").expect(200)
-    api("POST", "/images/load", body=content.body, headers=TAR).expect(200)
-    assert {name: _facts(member) for name, member in files_of(api, "whole").items()} == before
-    assert "s/.wh.not" not in before
-
-
-def _facts(member: object) -> tuple[object, ...]:
-    names = ("type", "mode", "uid", "gid", "size", "linkname", "devmajor", "devminor")
-    return tuple(getattr(member, name) for name in names)
-
-
 # --- limits and the like ------------------------------------------------------------------------------------
 
 

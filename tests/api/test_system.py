@@ -169,7 +169,7 @@ def test_plugins(api: Api) -> None:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("POST", "/build"), ("POST", "/session"),
+        ("POST", "/session"),
     ],
 )  # fmt: skip
 def test_known_routes_that_are_not_there_say_so(api: Api, method: str, path: str) -> None:

@@ -16,6 +16,7 @@ from tests.api import steps
 from tests.fault.conftest import close, events_of
 from tests.strictness import skip_for_lack_of
 from tests.support.archives import Item, docker_archive, make_tar
+from tests.support.contexts import TAR, pack
 from tests.support.daemon import Daemon
 from tests.support.images import busybox_tar
 from tests.support.registry import Registry, make_image
@@ -250,6 +251,27 @@ def _stored(daemon: SmallDiskDaemon) -> set[str]:
     root = daemon.data_root
     paths = (path for folder in ("layers", "blobs/sha256", "tmp") for path in (root / folder).iterdir())
     return {str(path.relative_to(root)) for path in paths if path != daemon.filler}
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "files"),
+    [
+        ("FROM busybox\n", {"large": os.urandom(DISK_BYTES)}),
+        ("FROM busybox\nCOPY large /a\nCOPY large /b\n", {"large": os.urandom(DISK_BYTES // 5)}),
+        ("FROM busybox\nRUN head -c 9000000 /dev/urandom >/a\nRUN head -c 9000000 /dev/urandom >/b\n", {}),
+    ],
+    ids=["context", "copy", "run"],
+)
+def test_builds(small: SmallDiskDaemon, dockerfile: str, files: dict[str, bytes]) -> None:
+    """What was built before it was full is there and whole; the rest has left nothing."""
+    body = pack({"Dockerfile": dockerfile, **files})
+    answer = small.api("POST", "/build", body=body, headers=TAR, forcerm=True)
+    assert any(words in answer.body.decode().lower() for words in (*FULL, "non-zero code")), answer.body
+    steps.until(lambda: list((small.data_root / "tmp").iterdir()) == [])
+    assert small.api("GET", "/containers/json", all=True).json == []
+    small.api("POST", "/build/prune").expect(200)
+    assert len(small.api("GET", "/images/json", all=True).json) == 1
+    assert len(list((small.data_root / "layers").iterdir())) == 1
 
 
 def test_pull(small: SmallDiskDaemon) -> None:

@@ -30,6 +30,7 @@ from proad.model.credentials import Credentials
 from proad.model.dockerfile import Dockerfile
 from proad.model.filters import Filters
 from proad.model.hostconfig import HostConfig
+from proad.model.image import Image
 from proad.model.imagearchive import Platform
 from proad.model.instructions import Label
 from proad.model.reference import Reference
@@ -98,6 +99,18 @@ class Builder:
 
     async def _build(self, request: BuildRequest, source: io.FileIO, output: BuildOutput) -> str:
         self._trees.warm()
+        images = self._parts.images
+        try:
+            image = await self._make(request, source, output)
+            output.say(f"Successfully built {image.short_id}\n")
+            for name in request.names:
+                await images.tag(image.id, name)
+                output.say(f"Successfully tagged {name.familiar}\n")
+        finally:
+            images.write_index()  # of all that there is, the images of steps too, however far it came
+        return image.id
+
+    async def _make(self, request: BuildRequest, source: io.FileIO, output: BuildOutput) -> Image:
         async with self._blobs.workspace() as work:
             downloads = Downloads(work, self._fetch, output)
             if request.remote:
@@ -108,15 +121,8 @@ class Builder:
             plan = _plan(context.dockerfile, request)
             for warning in plan.warnings:
                 output.warn(f"{warning}\n")
-            rules = _rules(request, plan)
-            stages = Stages(self._parts, rules, plan, context.files, downloads, output)
-            image = await stages.build()
-        output.say(f"Successfully built {image.short_id}\n")
-        for name in request.names:
-            await self._parts.images.tag(image.id, name)
-            output.say(f"Successfully tagged {name.familiar}\n")
-        self._parts.images.write_index()
-        return image.id
+            stages = Stages(self._parts, _rules(request, plan), plan, context.files, downloads, output)
+            return await stages.build()
 
 
 def _plan(plan: Dockerfile, request: BuildRequest) -> Dockerfile:

@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 from msgspec.structs import replace
 
+from proad.engine.imagelisting import created_ns
 from proad.engine.stepimages import StepImages, empty_image
 from proad.model.image import History, Image, ImageConfig, chain_ids
 from proad.store.db import Store
@@ -140,7 +141,7 @@ def find_child(
         and image.architecture == architecture
         and _comparable(image.built_with) == wanted
     ]
-    return max(found, key=lambda image: image.created, default=None)
+    return max(found, key=created_ns, default=None)
 
 
 def _comparable(config: ImageConfig) -> ImageConfig:

@@ -68,7 +68,10 @@ class BuildCopies:
             if text.startswith(_URLS):
                 if not adds:
                     raise _failed(instruction, "source can't be a URL for COPY")
-                downloaded = await downloads.get(text, instruction.destination)
+                try:
+                    downloaded = await downloads.get(text, instruction.destination)
+                except errors.ProaError as error:
+                    raise type(error)(f"{instruction.keyword} failed: {error.message}") from error
                 trees.append(Tree(f"url{len(trees)}", directory=downloaded.parent))
                 wanted.append(Wanted(trees[-1].name, downloaded.name, wildcards=False, local=False))
                 continue

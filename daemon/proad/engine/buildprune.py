@@ -39,7 +39,7 @@ async def prune_built(store: Store, images: Images, filters: Filters, *, kept_by
     matches, _ = prune_predicate(renamed)
     deleted: list[str] = []
     sizes = shared_sizes(store.images.values()).sizes
-    space_bytes = 0
+    layers: set[str] = set()
     for image in sorted(_unnamed(store, images), key=created_ns):
         if image.id not in store.images or not matches(image):
             continue
@@ -51,7 +51,8 @@ async def prune_built(store: Store, images: Images, filters: Filters, *, kept_by
             continue
         gone = [item.deleted for item in removed if item.deleted]
         deleted += [name for name in gone if name not in sizes]
-        space_bytes += sum(sizes.get(name, 0) for name in gone)
+        layers.update(name for name in gone if name in sizes)
+    space_bytes = sum(sizes[chain_id] for chain_id in layers)
     with store.transaction(durable=False) as tx:
         tx.emit("builder", "prune", "", {"reclaimed": str(space_bytes)})
     return BuildPruned(tuple(deleted), space_bytes)

@@ -141,7 +141,7 @@ class BuildRuns:
             upper = self._overlay.upper_path(container.id)
             # Somebody may be reading its files just now, or have started it once more.
             may_take = may_take and not self._overlay.is_mounted(container.id)
-            return await images.make_of(step, upper, may_take=may_take)
+            return await images.make_of(step, upper, may_take=may_take, by_container=True)
 
     def release(self, container_id: str) -> None:
         """The build leaves the container to its user: it is one as any other from now on."""

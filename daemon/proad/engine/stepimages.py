@@ -91,8 +91,8 @@ class StepImages:
         async with self._keeping.clean_after_failure():
             return await self._make_known(_describe(step, None, time.time_ns()), step, None)
 
-    async def make_of(self, step: Step, upper: Path, *, may_take: bool) -> Image:
-        """Make the image of a step that wrote ``upper``; what is empty is no layer.
+    async def make_of(self, step: Step, upper: Path, *, may_take: bool, by_container: bool = False) -> Image:
+        """Make the image of a step that wrote ``upper``, itself or by a container; what is empty is no layer.
 
         With ``may_take`` the directory is gone afterwards.
 
@@ -104,7 +104,8 @@ class StepImages:
             raise errors.InvalidParameter("max depth exceeded")
         async with self._blobs.workspace() as work, self._keeping.clean_after_failure():
             blob = work / "blob"
-            layer = await self._trees.pack(self.layer_paths(step.parent), upper, blob, clean=may_take)
+            layers = self.layer_paths(step.parent)
+            layer = await self._trees.pack(layers, upper, blob, clean=may_take, by_container=by_container)
             if not layer.entries:
                 return await self._make_known(_describe(step, None, time.time_ns()), step, None)
             image = _describe(step, layer, time.time_ns())

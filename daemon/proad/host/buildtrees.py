@@ -179,8 +179,11 @@ class BuildTrees:
         finally:
             os.close(nothing)
 
-    async def pack(self, layers: Sequence[Path], upper: Path, blob: Path, *, clean: bool) -> PackedLayer:
-        """Write what is in ``upper``, on top of layers, as a new blob; all of it is on the disk then.
+    async def pack(
+        self, layers: Sequence[Path], upper: Path, blob: Path, *, clean: bool, by_container: bool
+    ) -> PackedLayer:
+        """Write what is in ``upper``, on top of layers, as a new blob; all of it is on the disk then. What a
+        container wrote is told from what the engine made in it.
 
         With ``clean`` the directory holds no more than the layer afterwards: nobody may use it meanwhile.
 
@@ -195,7 +198,7 @@ class BuildTrees:
                 output,
                 lower=[str(path) for path in layers],
                 upper=str(upper),
-                own=[path.removeprefix("/") for path in OWN_PATHS],
+                own=[path.removeprefix("/") for path in OWN_PATHS] if by_container else [],
                 clean=clean,
             ) as task:
                 told = await task.result()

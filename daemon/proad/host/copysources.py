@@ -79,7 +79,8 @@ class _Tree:
         except (FileNotFoundError, NotADirectoryError):
             raise Refusal("missing", path) from None
         is_directory = stat.S_ISDIR(status.st_mode)
-        digest = self._directory_hash(real) if is_directory else f"file:{self._hash(path)}"
+        # Under its own name, if it is a symlink: the hash tells apart what would not be called the same.
+        digest = self._directory_hash(real) if is_directory else f"file:{self._hash(path, name=path)}"
         return {"tree": self._name, "path": path, "hash": digest}
 
     def _directory_hash(self, real: str) -> str:
@@ -90,7 +91,7 @@ class _Tree:
             "dir:" + hashlib.sha256(",".join(sorted(hashes)).encode("utf-8", "surrogateescape")).hexdigest()
         )
 
-    def _hash(self, path: str) -> str:
+    def _hash(self, path: str, name: str = "") -> str:
         """Of what a path leads to; of what is not there, the path, as Docker's builder has it."""
         real = self._real(path)
         try:
@@ -98,7 +99,7 @@ class _Tree:
         except (FileNotFoundError, NotADirectoryError):
             return path
         found = hashlib.sha256()
-        found.update(self._header(real, status))
+        found.update(self._header(real, posixpath.normpath(name) if name else real, status))
         if stat.S_ISREG(status.st_mode):
             descriptor = os.open(self._at(real), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
@@ -108,11 +109,11 @@ class _Tree:
                 os.close(descriptor)
         return found.hexdigest()
 
-    def _header(self, real: str, status: os.stat_result) -> bytes:
+    def _header(self, real: str, name: str, status: os.stat_result) -> bytes:
         mode = status.st_mode
         is_device = stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
         fields = {
-            "name": f"{real}/" if stat.S_ISDIR(mode) else real,
+            "name": f"{name}/" if stat.S_ISDIR(mode) else name,
             "mode": str(stat.S_IMODE(mode)),
             "uid": str(status.st_uid),
             "gid": str(status.st_gid),

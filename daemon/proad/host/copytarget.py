@@ -117,7 +117,7 @@ class _Copy:
             status = os.fstat(source)
             if stat.S_ISDIR(status.st_mode):
                 self._copy_directory(source, target)
-            elif not (self._extracts and finding.get("local", True) and self._extract(tree, finding, target)):
+            elif not (self._extracts and finding["local"] and self._extract(tree, finding, target)):
                 self._copy_file(tree, finding, status, target)
         finally:
             os.close(source)
@@ -145,21 +145,15 @@ class _Copy:
             name = posixpath.basename(finding["path"].rstrip("/"))
             target = f"{target.rstrip('/')}/{name}"
         _make_directories(os.path.dirname(target), self._owner or (0, 0))
-        # A file by its real name, so that a link to it is what is copied.
-        real = openat2(tree, finding["path"], os.O_PATH, RESOLVE_IN_ROOT)
+        _clear(target, is_directory=False)
+        if not stat.S_ISREG(status.st_mode):
+            self._make_special(status, target)
+            return
+        reader = openat2(tree, finding["path"], os.O_RDONLY | os.O_NONBLOCK, RESOLVE_IN_ROOT)
         try:
-            if stat.S_ISREG(status.st_mode):
-                reader = openat2(tree, finding["path"], os.O_RDONLY | os.O_NONBLOCK, RESOLVE_IN_ROOT)
-                try:
-                    _clear(target, is_directory=False)
-                    self._write_file(reader, target)
-                finally:
-                    os.close(reader)
-            else:
-                _clear(target, is_directory=False)
-                self._make_special(status, target)
+            self._write_file(reader, target)
         finally:
-            os.close(real)
+            os.close(reader)
 
     # --- one name -----------------------------------------------------------------------------------------
 
