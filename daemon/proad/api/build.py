@@ -31,7 +31,7 @@ def routes() -> list[web.RouteDef]:
 
 async def post_build(request: web.Request) -> web.StreamResponse:
     """Build. As from Docker, what fails after the first line is told in the stream, after a 200."""
-    asked = parse_build(request.query, request.headers, request[VERSION])
+    asked = parse_build(request, request[VERSION])
     news = asyncio.Event()
     quiet = params.boolean(request.query, "q")
     output = BuildOutput(news.set, quiet=quiet, with_aux=request[VERSION] >= AUX_SINCE)

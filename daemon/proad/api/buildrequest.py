@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
-from multidict import MultiMapping
+from aiohttp import web
 
 from proad.api import params
 from proad.api.router import ApiVersion
@@ -30,12 +30,13 @@ _TEXTS = {"cpusetcpus": "cpuset_cpus", "cpusetmems": "cpuset_mems", "cgroupparen
 _DEFAULT_NETWORKS = ("", "default")
 
 
-def parse_build(query: MultiMapping[str], headers: Mapping[str, str], version: ApiVersion) -> BuildRequest:
-    """Read a request.
+def parse_build(request: web.Request, version: ApiVersion) -> BuildRequest:
+    """Read a request of that version of the API.
 
     Raises:
         errors.InvalidParameter: a value cannot be meant, or asks for what this builder does not do.
     """
+    query = request.query
     _refuse(query)
     removes = params.boolean(query, "rm") if query.get("rm") else True
     force_remove = params.boolean(query, "forcerm")
@@ -46,12 +47,12 @@ def parse_build(query: MultiMapping[str], headers: Mapping[str, str], version: A
         target=query.get("target", ""),
         arguments=_json(query, "buildargs", dict[str, str | None], "error reading build args") or {},
         labels=_json(query, "labels", dict[str, str], "error reading labels") or {},
-        host_config=_host_config(query),
+        host_config=_host_config(query, query.getall("extrahosts", [])),
         use_cache=not params.boolean(query, "nocache"),
         cache_from=_json(query, "cachefrom", list[str], "error reading cache-from") or [],
         pull=params.boolean(query, "pull"),
         platform=_platform(query.get("platform", "")) if version >= _PLATFORM_SINCE else None,
-        credentials=parse_registry_config(headers.get("X-Registry-Config", "")),
+        credentials=parse_registry_config(request.headers.get("X-Registry-Config", "")),
         remove=removes or force_remove,
         force_remove=force_remove,
         id=query.get("buildid", ""),
@@ -92,7 +93,7 @@ def _names(texts: list[str]) -> tuple[Reference, ...]:
     return tuple(names)
 
 
-def _host_config(query: MultiMapping[str]) -> HostConfig:
+def _host_config(query: params.Query, hosts: list[str]) -> HostConfig:
     limits: dict[str, Any] = {
         field: params.integer(query, name, minimum=-(2**63), maximum=_MAX_INT64) or 0
         for name, field in _LIMITS.items()
@@ -103,7 +104,7 @@ def _host_config(query: MultiMapping[str]) -> HostConfig:
         **limits,
         ulimits=tuple(_json(query, "ulimits", list[Ulimit], "error reading ulimit settings") or ()),
         network_mode="bridge" if network in _DEFAULT_NETWORKS else network,
-        extra_hosts=tuple(query.getall("extrahosts", [])),
+        extra_hosts=tuple(hosts),
         log_config=LogConfig(type="none"),
     )
     check_request(ContainerConfig(), host_config)

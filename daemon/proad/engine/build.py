@@ -14,6 +14,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import structlog
 import trio
 
 from proad.engine.buildbases import BaseRules
@@ -34,6 +35,8 @@ from proad.model.image import Image
 from proad.model.imagearchive import Platform
 from proad.model.instructions import Label
 from proad.model.reference import Reference
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,9 @@ class Builder:
         self._trees.warm()
         images = self._parts.images
         try:
+            began_s = trio.current_time()
             image = await self._make(request, source, output)
+            log.info("image built", image=image.id, seconds=round(trio.current_time() - began_s, 3))
             output.say(f"Successfully built {image.short_id}\n")
             for name in request.names:
                 await images.tag(image.id, name)
