@@ -1,4 +1,4 @@
-"""Sync, blocking. Where credentials are kept: docker's configuration file, or programs that know a safer place.
+"""Sync, blocking. Where credentials are kept: docker's configuration file, or programs that know a safer one.
 
 A helper is a program `docker-credential-NAME`, told what to do by its argument (`get`, `store`, `erase`,
 `list`), given the rest on its standard input. Source: github.com/docker/docker-credential-helpers.
@@ -24,7 +24,7 @@ _DOING = {"get": "getting", "store": "storing", "erase": "erasing", "list": "lis
 
 
 class CredentialStore:
-    """All the places where credentials are. Keys are names of registries; docker.io's is a URL (`HUB_KEY`)."""
+    """All places where credentials are. Keys are names of registries; docker.io's is a URL, `HUB_KEY`."""
 
     def __init__(self, config: DockerConfig, environ: Mapping[str, str]) -> None:
         self.config = config
@@ -113,11 +113,8 @@ class CredentialStore:
                 text=True, check=False,
             )  # fmt: skip
         except OSError as error:
-            why = (
-                "executable file not found in $PATH"
-                if isinstance(error, FileNotFoundError)
-                else error.strerror
-            )
+            is_missing = isinstance(error, FileNotFoundError)
+            why = "executable file not found in $PATH" if is_missing else error.strerror
             raise CredentialsFailed(
                 f'error {_DOING[action]} credentials - err: exec: "{program}": {why}, out: ``'
             ) from None

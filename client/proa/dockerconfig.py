@@ -26,7 +26,7 @@ _PROXIES = {
 
 
 class DockerConfig:
-    """The file as it was read. `auths` are the credentials that it holds itself, by what they are filed under."""
+    """The file as it was read. `auths` are the credentials in it, by what they are filed under."""
 
     def __init__(self, path: Path, content: dict[str, Any]) -> None:
         self.path = path
@@ -52,7 +52,7 @@ class DockerConfig:
         return bool(self.default_helper or self.helpers or self.auths)
 
     def proxy_variables(self, host: str) -> dict[str, str]:
-        """The environment that containers of a daemon are given, by `proxies`: both spellings of each name."""
+        """The environment that a daemon's containers are given, by `proxies`: each name in both spellings."""
         proxies = self._content.get("proxies") or {}
         chosen = proxies.get(host) or proxies.get("default") or {}
         found = {name: str(chosen[key]) for key, name in _PROXIES.items() if chosen.get(key)}
@@ -144,16 +144,15 @@ def _parted(encoded: str) -> tuple[str, str]:
 
 
 def _replace(target: Path, text: str) -> None:
-    """Write a file at once or not at all; owner and mode stay those of the old one, else only we may read it."""
+    """Write a file at once or not at all; owner and mode stay as they were, else only we may read it."""
     import tempfile
 
     descriptor, unfinished = tempfile.mkstemp(prefix=target.name, dir=target.parent)
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(text)
-            with suppress(
-                FileNotFoundError, PermissionError
-            ):  # that it is another's is no reason not to write
+            # There may be no old one, or one of another user that we may write and not give away.
+            with suppress(FileNotFoundError, PermissionError):
                 old = target.stat()
                 os.fchmod(file.fileno(), old.st_mode & 0o777)
                 os.fchown(file.fileno(), old.st_uid, old.st_gid)

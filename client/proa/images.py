@@ -22,8 +22,8 @@ Progress = Callable[[dict[str, Any]], object]
 class Images:
     """Every `ref` is a name with an optional tag or digest, an id, or a unique prefix of one.
 
-    `progress` is called with each of the daemon's messages about work that takes long. `credentials` are for the
-    registry that is asked; None takes those that `docker login` or `proa login` stored.
+    `progress` is called with each of the daemon's messages about work that takes long. `credentials` are for
+    the registry that is asked; None takes those that `docker login` or `proa login` stored.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -168,7 +168,7 @@ class Images:
     ) -> Objects:
         """Repositories of a registry that have to do with a term."""
         query = {"term": term, "limit": limit or None, "filters": filters or None}
-        headers = _auth(_searched(term), credentials)
+        headers = _auth(searched_registry(term), credentials)
         return cast("Objects", self._http.json("GET", "/images/search", query, patient=True, headers=headers))
 
     def build(
@@ -267,7 +267,7 @@ def _auth(reference: Reference, credentials: Credentials | None) -> dict[str, st
     return auth_header(credentials)
 
 
-def _searched(term: str) -> Reference:
+def searched_registry(term: str) -> Reference:
     """The registry that a search goes to: the one that the term names, or else Docker's."""
     host, slash, _ = term.partition("/")
     is_host = slash and ("." in host or ":" in host or host == "localhost")

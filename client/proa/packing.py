@@ -36,7 +36,7 @@ class Entry(NamedTuple):
 
 
 class Packed:
-    """The archive of some entries; reads like a file. `copied` hears of the bytes of files as they are read."""
+    """The archive of some entries; reads like a file. `copied` hears of files' bytes as they are read."""
 
     def __init__(
         self, entries: Iterable[Entry], copied: Callable[[int], object] = lambda count: None

@@ -1,4 +1,4 @@
-"""Sync, pure. Names of images as people write them, and what is meant: `busybox` is docker.io/library/busybox.
+"""Sync, pure. Names of images as people write them: `busybox` means docker.io/library/busybox.
 
 Source: the grammar of github.com/distribution/reference, and Docker's rules of what may be left out.
 """

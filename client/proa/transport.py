@@ -1,8 +1,8 @@
 """Sync, blocking. Requests to a daemon: versions, errors, JSON, streaming answers and hijacked connections.
 
 Plain requests share one kept-open connection; every streaming or hijacked answer has a connection of its own,
-so that they can be open at the same time. A Transport belongs to one thread; while a streaming answer is read,
-another thread of its own goes on with the upload that it answers.
+so that they can be open at the same time. A Transport belongs to one thread; while a streaming answer is
+read, another of its own goes on with the upload that is answered.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sync, blocking. The body of a request on its way to the daemon, which may answer before it has all of it."""
+"""Sync, blocking. The body of a request on its way, which may be answered before it is there."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Upload:
         if self._error is not None:
             raise self._error
 
-    def _fail(self, error: BaseException) -> None:
+    def _fail(self, error: Exception) -> None:
         self._error = error
         with suppress(OSError):
             self._connection.sock.shutdown(socket.SHUT_RDWR)

@@ -25,6 +25,7 @@ from proa.cli.copy.plan import (
 )
 from proa.cli.copy.unpack import Pieces, unpack
 from proa.errors import BadRequest
+from proa.packing import Packed
 from tests.api import steps
 from tests.cli.conftest import Proa, environment
 from tests.cli.dialogue import Dialogue

@@ -1,1 +1,1 @@
-"""Sync, pure. What an image is built from: directories, archives and repositories, as an archive to upload."""
+"""Sync, pure. What an image is built from (directories, archives, repositories) as an archive."""

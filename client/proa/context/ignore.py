@@ -1,8 +1,8 @@
 """Sync, pure. `.dockerignore`: which paths of a context stay behind.
 
 Source: github.com/moby/patternmatcher. Patterns are Go's filepath.Match with `**` for any number of
-directories; what matches a directory holds for all below it, `!` makes an exception, and the last pattern that
-matches decides.
+directories; what matches a directory holds for all below it, `!` makes an exception, and the last pattern
+that matches decides.
 """
 
 from __future__ import annotations

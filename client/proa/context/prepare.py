@@ -2,7 +2,7 @@
 
 context                    Dockerfile (`-f`)                what goes out
 a directory                in it, or its default            all that is not ignored
-                           elsewhere, or standard input     the same, and the Dockerfile under a name of its own
+                           elsewhere, or standard input     the same, the Dockerfile under a name of its own
 git://…, http://….git      in the repository                the directory of it that `#ref:directory` names
 http://…                   in the archive                   the archive as it comes, or the Dockerfile alone
 `-` (standard input)       in the archive                   the same
@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import NamedTuple
 
 from proa.context.archive import Peeked, added_dockerfile, dockerfile_alone, read_all, with_dockerfile
 from proa.context.directory import DOCKERFILE, IGNORE_FILE, Place, locate, read_patterns, walk
 from proa.context.git import cloned, is_git_url
-from proa.errors import ContextFailed, ProaError
+from proa.errors import ContextFailed
 from proa.http1 import Readable
 from proa.packing import Packed
 
@@ -56,19 +56,27 @@ def prepare(
 def _found(
     context: str, dockerfile: str, stdin: Readable | None, watch: Watch
 ) -> AbstractContextManager[Prepared]:
-    try:
-        if context == "-" and stdin is not None:
+    if context == "-" and stdin is not None:
+        with _preparing():
             return nullcontext(_streamed(stdin, dockerfile, None))
-        if os.path.exists(context):
+    if os.path.exists(context):
+        with _preparing():
             given = dockerfile if dockerfile in ("", "-") else os.path.abspath(dockerfile)
-            return nullcontext(_packed(locate(context, given), stdin))
-    except ContextFailed as error:
-        raise ContextFailed(f"unable to prepare context: {error}") from None
+            place = locate(context, given)
+        return nullcontext(_packed(place, stdin))
     if is_git_url(context):
         return _repository(context, dockerfile, stdin)
     if context.startswith(("http://", "https://")):
         return _downloaded(context, dockerfile, stdin, watch)
     raise ContextFailed(f'unable to prepare context: path "{context}" not found')
+
+
+@contextmanager
+def _preparing() -> Iterator[None]:
+    try:
+        yield
+    except ContextFailed as error:
+        raise ContextFailed(f"unable to prepare context: {error}") from None
 
 
 def _packed(place: Place, stdin: Readable | None) -> Prepared:
@@ -95,27 +103,24 @@ def _read(path: str) -> bytes | None:
 
 @contextmanager
 def _repository(context: str, dockerfile: str, stdin: Readable | None) -> Iterator[Prepared]:
-    try:
-        clone = cloned(context)
-        directory = clone.__enter__()
-    except ContextFailed as error:
-        raise ContextFailed(f"unable to prepare context: {error}") from None
-    try:
-        place = locate(directory, dockerfile)
-        if place.is_outside:
-            raise ContextFailed(f"the Dockerfile ({dockerfile}) must be within the build context")
+    with ExitStack() as stack:
+        with _preparing():
+            place = locate(stack.enter_context(cloned(context)), dockerfile)
+            if place.is_outside:
+                raise ContextFailed(f"the Dockerfile ({dockerfile}) must be within the build context")
         yield _packed(place, stdin)
-    finally:
-        clone.__exit__(None, None, None)
 
 
 @contextmanager
 def _downloaded(url: str, dockerfile: str, stdin: Readable | None, watch: Watch) -> Iterator[Prepared]:
     from proa.context.download import opened
 
-    with opened(url) as (content, size):
-        given = read_all(stdin) if dockerfile == "-" and stdin is not None else None
-        yield _streamed(watch(content, size), dockerfile, given)
+    with ExitStack() as stack:
+        with _preparing():
+            content, size = stack.enter_context(opened(url))
+            given = read_all(stdin) if dockerfile == "-" and stdin is not None else None
+            prepared = _streamed(watch(content, size), dockerfile, given)
+        yield prepared
 
 
 def _streamed(source: Readable, dockerfile: str, given: bytes | None) -> Prepared:
