@@ -126,7 +126,7 @@ class Images:
         """
         wanted = parse_reference(name) if all_tags else parse_tagged(name)
         query = {
-            "fromImage": wanted.familiar_name,
+            "fromImage": wanted.full_name,
             "tag": wanted.version or None,
             "platform": platform or None,
         }
@@ -150,7 +150,7 @@ class Images:
         """
         given = parse_reference(name) if all_tags else parse_tagged(name)
         query = {"tag": given.tag or None, "platform": _platform(platform) if platform else None}
-        path = _path(given.familiar_name, "push")
+        path = _path(given.full_name, "push")
         pushed: Objects = []
         with self._http.stream("POST", path, query, headers=_auth(given, credentials)) as answer:
             for entry in _checked(answer.objects(), progress):

@@ -1,5 +1,6 @@
 """Fixtures of the client's tests: the `proa` command as a process of its own, on pipes or on a terminal."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import pytest
 
 import proa as proa_api
 from tests.cli.dialogue import Dialogue
+from tests.cli.recorder import Both, Outcome, Recorder, recording
+from tests.conftest import find_docker_cli
 from tests.support.daemon import Daemon
 
 
@@ -23,6 +26,8 @@ class Said(NamedTuple):
 
 
 Proa = Callable[..., Said]
+CONFIG = {"auths": {"https://index.docker.io/v1/": {"auth": "YTpi"}, "reg:5000": {"auth": "Yzpk"}}}
+"""Docker's configuration file, as `both` finds it."""
 
 
 def environment(host: str) -> dict[str, str]:
@@ -88,3 +93,50 @@ def archive(tmp_path: Path) -> Path:
     path = tmp_path / "rootfs.tar"
     path.write_bytes(busybox_tar())
     return path
+
+
+@pytest.fixture(scope="module")
+def recorder() -> Iterator[Recorder]:
+    with recording() as made:
+        yield made
+
+
+@pytest.fixture
+def both(recorder: Recorder, tmp_path: Path) -> Both:
+    """Run docker, then proa, with the same words, the same files and the same answers of the daemon."""
+    docker = find_docker_cli()
+    (tmp_path / "config").mkdir()
+    recorder.take()
+
+    programs = {"docker": [docker], "proa": [sys.executable, "-m", "proa"]}
+
+    def run(
+        *words: str, whose: str = "", input: bytes = b"", cwd: Path | None = None, **environ: str
+    ) -> tuple[Outcome, ...]:
+        outcomes = []
+        for program in [programs[whose]] if whose else programs.values():
+            (tmp_path / "config" / "config.json").write_text(json.dumps(CONFIG))
+            env = {
+                **environment(recorder.host),
+                "DOCKER_HOST": recorder.host,
+                "DOCKER_CONFIG": str(tmp_path / "config"),
+                "DOCKER_CLI_HINTS": "false",
+                "DOCKER_BUILDKIT": "0",
+                **environ,
+            }
+            answers = list(recorder.answers)
+            ended = subprocess.run(
+                [*program, *words],
+                env=env,
+                input=input,
+                capture_output=True,
+                cwd=cwd,
+                timeout=60,
+                check=False,
+            )
+            recorder.answers = answers
+            config = json.loads((tmp_path / "config" / "config.json").read_text())
+            outcomes.append(Outcome(ended, recorder.take(), config))
+        return tuple(outcomes)
+
+    return run

@@ -105,7 +105,7 @@ def build_arguments(
 def build_options(flags: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters that shape the containers of a build; only what was given. Raises ValueError."""
     options = {
-        "rm": flags["rm"],
+        "rm": None if flags["rm"] else False,
         "forcerm": flags["force_rm"],
         "squash": flags["squash"],
         "memory": flags["memory"],
@@ -121,7 +121,7 @@ def build_options(flags: Mapping[str, Any]) -> dict[str, Any]:
         "networkmode": flags["network"],
         "extrahosts": list(flags["add_host"]),
         "isolation": flags["isolation"],
-        "securityopt": _json(lists.parse_list(flags["security_opt"])),
+        "securityopt": lists.parse_list(flags["security_opt"]),
     }
     return {key: value for key, value in options.items() if value is not None}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tarfile
 import time
 from collections.abc import Iterator
-from typing import IO, Any, cast
+from typing import IO, Any, NamedTuple, cast
 
 from proa.context.directory import DOCKERFILE, IGNORE_FILE
 from proa.errors import ContextFailed
@@ -71,7 +71,8 @@ def with_dockerfile(source: Readable, dockerfile: bytes) -> tuple[Packed, str]:
                     content: Any = archive.extractfile(info) if info.isreg() else None
                     if info.name.removeprefix("./") == IGNORE_FILE and content is not None:
                         is_ignore_file_there = True
-                        yield added_dockerfile(dockerfile, content.read(), name)[1][IGNORE_FILE]
+                        ignored = Ignored(content.read(), info.mode)
+                        yield added_dockerfile(dockerfile, ignored, name)[1][IGNORE_FILE]
                     else:
                         yield Entry(info, source=content)
         except tarfile.TarError as error:
@@ -83,20 +84,26 @@ def with_dockerfile(source: Readable, dockerfile: bytes) -> tuple[Packed, str]:
     return Packed(entries()), name
 
 
+class Ignored(NamedTuple):
+    """A `.dockerignore` that was there: what it says, and its mode."""
+
+    content: bytes = IGNORE_FILE.encode()
+    mode: int = 0o600
+
+
 def added_dockerfile(
-    dockerfile: bytes, ignored: bytes | None, name: str = ""
+    dockerfile: bytes, ignored: Ignored | None, name: str = ""
 ) -> tuple[str, dict[str, Entry]]:
     """Two entries for a Dockerfile that was no part of the context: itself, under a name that nothing else
-    has, and a `.dockerignore` (`ignored` is what was in it) so that no COPY sees it. Returns its name and
-    them."""
+    has, and a `.dockerignore` so that no COPY sees it. Returns its name and them."""
     import secrets
 
     now = time.time()
     name = name or f".dockerfile.{secrets.token_hex(10)}"
-    excluded = IGNORE_FILE.encode() if ignored is None else ignored
+    content, mode = ignored or Ignored()
     return name, {
         name: Entry.made(name, dockerfile, 0o600, now),
-        IGNORE_FILE: Entry.made(IGNORE_FILE, b"%b\n%b\n" % (excluded, name.encode()), 0o600, now),
+        IGNORE_FILE: Entry.made(IGNORE_FILE, b"%b\n%b\n" % (content, name.encode()), mode, now),
     }
 
 

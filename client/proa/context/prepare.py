@@ -11,11 +11,19 @@ http://…                   in the archive                   the archive as it 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import NamedTuple
 
-from proa.context.archive import Peeked, added_dockerfile, dockerfile_alone, read_all, with_dockerfile
+from proa.context.archive import (
+    Ignored,
+    Peeked,
+    added_dockerfile,
+    dockerfile_alone,
+    read_all,
+    with_dockerfile,
+)
 from proa.context.directory import DOCKERFILE, IGNORE_FILE, Place, locate, read_patterns, walk
 from proa.context.git import cloned, is_git_url
 from proa.errors import ContextFailed
@@ -86,17 +94,19 @@ def _packed(place: Place, stdin: Readable | None) -> Prepared:
     if place.dockerfile == "-" and stdin is not None:
         content = read_all(stdin)
     else:
-        content = _read(os.path.join(place.directory, place.dockerfile)) or b""
-    name, added = added_dockerfile(content, _read(os.path.join(place.directory, IGNORE_FILE)))
+        content = _read(os.path.join(place.directory, place.dockerfile))
+    ignore_file = os.path.join(place.directory, IGNORE_FILE)
+    ignored = None
+    if os.path.exists(ignore_file):
+        ignored = Ignored(_read(ignore_file), stat.S_IMODE(os.stat(ignore_file).st_mode))
+    name, added = added_dockerfile(content, ignored)
     return Prepared(Packed(walk(place.directory, patterns, added)), name)
 
 
-def _read(path: str) -> bytes | None:
+def _read(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
             return file.read()
-    except FileNotFoundError:
-        return None
     except OSError as error:
         raise ContextFailed(f"unable to open {path}: {(error.strerror or str(error)).lower()}") from None
 

@@ -57,9 +57,9 @@ def import_(
 def load(session: Session, /, source: str, platforms: tuple[str, ...], quiet: bool) -> None:
     if not source and sys.stdin.isatty():
         raise click.ClickException("requested load from stdin, but stdin is empty: give an archive with -i")
-    with _opened(source or "-") as file:
+    with _opened(source or "-") as file, shown(file, "Loading", quiet) as body:
         session.client.images.load(
-            file,
+            body,
             quiet=quiet or not sys.stdout.isatty(),
             platforms=parse_list(platforms),
             progress=Messages(sys.stdout).show,

@@ -24,6 +24,11 @@ HUB_HINT = (
     "Log in with your Docker ID or email address to push and pull images from Docker Hub. "
     "If you don't have a Docker ID, head over to https://hub.docker.com/ to create one."
 )
+AGAIN = """Authenticating with existing credentials... [Username: {username}]
+
+ Info -> To login with a different account, run 'proa logout' followed by 'proa login'
+
+"""
 UNAUTHORIZED = 401
 NO_TERMINAL = "Error: Cannot perform an interactive login from a non TTY device"
 OVERRULED = f"""WARNING: {ENVIRONMENT} is set and takes precedence.
@@ -86,8 +91,7 @@ def _opened() -> CredentialStore:
 
 def _log_in_again(session: Session, store: CredentialStore, known: Credentials) -> bool:
     """Try what is stored; returns whether the registry still takes it."""
-    print(f"Authenticating with existing credentials... [Username: {known.username}]")
-    print("To login with a different account, run 'docker logout' followed by 'docker login'\n", flush=True)
+    print(AGAIN.format(username=known.username), file=sys.stderr)
     try:
         _log_in(session, store, known)
     except APIError as error:

@@ -12,6 +12,8 @@ from proa.cli.group import Command
 from proa.cli.run_flags import BYTES
 from proa.cli.session import Session, confirm, pass_session
 from proa.cli.text.units import human_size
+from proa.errors import NotSupported
+from proa.results import Pruned
 
 if TYPE_CHECKING:
     from proa.types import Filters
@@ -125,7 +127,10 @@ def prune_system(
         space_bytes += pruned.space_bytes
     images, image_bytes = client.images.prune({**wanted, "dangling": ["false" if all_ else "true"]})
     _report("Deleted Images", _image_lines(images))
-    builds = client.images.prune_builds(all=all_, filters=wanted)
+    try:
+        builds = client.images.prune_builds(all=all_, filters=wanted)
+    except NotSupported:  # an engine that does not build has nothing left of it
+        builds = Pruned([], 0)
     _report(CACHE_TITLE, builds.deleted)
     print(f"Total reclaimed space: {human_size(space_bytes + image_bytes + builds.space_bytes)}")
 

@@ -31,6 +31,5 @@ def search(
         filters=parse_filters(filters),
         credentials=credentials_for(searched_registry(term)),
     )
-    found.sort(key=lambda entry: -int(entry.get("star_count", 0)))
     rows = [SearchRow(entry, no_trunc) for entry in found]
     print_list(sys.stdout, SearchRow, rows, columns=tuple(SearchRow.HEADERS), form=form)
