@@ -68,7 +68,8 @@ IGNORED = [
     "docs\n!docs/deep/x.md", "*\n!docs/README.md", "*\n!**/README.md", "**\n!src", "**/*.o\n!src/main.o",
     "# docs\n  a.md  \n", "\ufeffa.md\n", "!a.md\n*.md", "*.md\n!a.md\n*.md", "src/*.?", "s[a-r]c",
     "s[^a-q]c/m*", "weird \\[x\\]", "b\\\\\\*c", "*/*/x.md", "./docs/../a.md", "..", ".", "Dockerfile",
-    "Dockerfile*\n.dockerignore", "**/deep", "docs/**", "docs/**/x.md", "**md", "!docs", "/", "src/\n!src/lib", "*/\n!src/main.c",
+    "Dockerfile*\n.dockerignore", "**/deep", "docs/**", "docs/**/x.md", "**md", "!docs", "/",
+    "src/\n!src/lib", "*/\n!src/main.c",
     "link", "pipe",
     "docs/deep\n!docs", "d?cs/d*\n!docs/deep/*.txt", "! docs", "*\r\n!a.md\r\n", "a.md\n\n\n#x\nb.txt",
 ]  # fmt: skip
