@@ -36,6 +36,7 @@ if [ "$for_tests" = test ]; then
     want util-linux "namespaces for the tests" command -v unshare
     want git "repositories as contexts of builds" command -v git
     want docker-compose "the tests bring services up with it" command -v docker-compose
+    want skopeo "the tests ask it what it sees in images and archives" command -v skopeo
 fi
 
 apt_install() {
@@ -67,6 +68,19 @@ if [ ${#missing[@]} -gt 0 ]; then
         fail "could not install: ${missing[*]}" "the last lines above are apt's own words"
 fi
 
+# take_out PACKAGE PROGRAM: one program of a package into .tools, where installing the package would start a service.
+take_out() {
+    local package=$1 program=$2 work
+    work=$(mktemp -d)
+    # apt's own download user may not enter root's private directories
+    chmod 0755 "$work"
+    (cd "$work" && quietly apt-get -qq -o APT::Sandbox::User=root download "$package" && dpkg-deb -x "$package"_*.deb tree) ||
+        { rm -rf "$work"; fail "could not get $package" "the last lines above are apt's own words"; }
+    mkdir -p "$root/.tools"
+    install -m 0755 "$work/tree/$program" "$root/.tools/$(basename "$program")"
+    rm -rf "$work"
+}
+
 # The docker CLI, for the tests that speak through it. Debian 13 packages it alone. In Debian 12 it comes with
 # the Docker daemon, which nobody asked for: only the one program is taken out of that package.
 if [ "$for_tests" = test ] && ! command -v docker >/dev/null && [ ! -x "$root/.tools/docker" ]; then
@@ -77,16 +91,18 @@ if [ "$for_tests" = test ] && ! command -v docker >/dev/null && [ ! -x "$root/.t
         apt_install docker-cli || fail "could not install docker-cli" "the last lines above are apt's own words"
     elif known docker.io; then
         step "Taking the docker CLI out of the docker.io package (no daemon is installed)"
-        work=$(mktemp -d)
-        trap 'rm -rf "$work"' EXIT
-        # apt's own download user may not enter root's private directories
-        chmod 0755 "$work"
-        (cd "$work" && quietly apt-get -qq -o APT::Sandbox::User=root download docker.io && dpkg-deb -x docker.io_*.deb tree)
-        mkdir -p "$root/.tools"
-        install -m 0755 "$work/tree/usr/bin/docker" "$root/.tools/docker"
+        take_out docker.io usr/bin/docker
     else
         note "no package has the docker CLI here: the tests that need it will be skipped"
     fi
+fi
+
+# A real registry for the tests, who start it on loopback themselves: the package would start one as a service.
+if [ "$for_tests" = test ] && ! command -v docker-registry >/dev/null && [ ! -x "$root/.tools/docker-registry" ]; then
+    need_apt docker-registry
+    known docker-registry || refresh
+    step "Taking the registry out of the docker-registry package (no service is installed)"
+    take_out docker-registry usr/bin/docker-registry
 fi
 
 note "everything is there"

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 DEFAULT_CONFIG_FILE = Path("/etc/proa/proad.toml")
 DEFAULT_DATA_ROOT = Path("/var/lib/proa")
@@ -58,6 +59,10 @@ class Config:
     dns_options: tuple[str, ...] = ()
     insecure_registries: tuple[str, ...] = ()
     registry_mirrors: tuple[str, ...] = ()
+    nondistributable_registries: tuple[str, ...] = ()
+    max_concurrent_downloads: int = 3
+    max_concurrent_uploads: int = 5
+    max_download_attempts: int = 5
     log_level: str = "info"
     log_format: str = ""
     log_driver: str = "json-file"
@@ -152,6 +157,15 @@ def make_parser() -> argparse.ArgumentParser:
         help="registry spoken to without TLS checks; repeatable",
     )
     add("--registry-mirror", action="append", metavar="URL", help="preferred mirror; repeatable")
+    add(
+        "--allow-nondistributable-artifacts",
+        action="append",
+        metavar="HOST",
+        help="registry that foreign layers are pushed to; repeatable",
+    )
+    add("--max-concurrent-downloads", type=int, metavar="N", help="layers pulled at once (default 3)")
+    add("--max-concurrent-uploads", type=int, metavar="N", help="layers pushed at once (default 5)")
+    add("--max-download-attempts", type=int, metavar="N", help="attempts at each download (default 5)")
     add("-l", "--log-level", choices=["debug", "info", "warn", "warning", "error", "fatal"])
     add("--log-format", choices=["text", "json"], help="default: text on a terminal, else json")
     add("--log-driver", metavar="NAME", help="log driver of new containers (default json-file)")
@@ -261,7 +275,8 @@ def _build(values: dict[str, Any], path: Path | None) -> Config:
         dns_search=tuple(values.pop("dns_search", ())),
         dns_options=tuple(values.pop("dns_opt", ())),
         insecure_registries=tuple(values.pop("insecure_registry", ())),
-        registry_mirrors=tuple(values.pop("registry_mirror", ())),
+        registry_mirrors=tuple(map(_parse_mirror, values.pop("registry_mirror", ()))),
+        nondistributable_registries=tuple(values.pop("allow_nondistributable_artifacts", ())),
         labels=tuple(values.pop("label", ())),
         log_options=dict(_pair(item, "--log-opt") for item in values.pop("log_opt", ())),
         port_range=_parse_range(values.pop("port_range", "49153-60999")),
@@ -274,6 +289,9 @@ def _build(values: dict[str, Any], path: Path | None) -> Config:
     for name in ("shutdown_timeout_s", "events_max_count", "events_max_age_s"):
         if getattr(config, name) < 0:
             raise ConfigError(f"{name.replace('_', '-')} must not be negative")
+    for name in ("max_concurrent_downloads", "max_concurrent_uploads", "max_download_attempts"):
+        if getattr(config, name) < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} must be at least 1")
     if not 68 <= config.mtu <= 65535:
         raise ConfigError(f"--mtu {config.mtu} is out of range")
     _check_hosts(config)
@@ -337,6 +355,15 @@ def _parse_ulimit(item: str) -> tuple[str, tuple[int, int]]:
     name, limits = _pair(item, "--default-ulimit")
     soft, _, hard = limits.partition(":")
     return name, (int(soft), int(hard or soft))
+
+
+def _parse_mirror(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"--registry-mirror {url}: expected http://HOST[:PORT] or https://HOST[:PORT]")
+    if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ConfigError(f"--registry-mirror {url}: a mirror has no path, query, fragment or user")
+    return f"{parts.scheme}://{parts.netloc}/"
 
 
 def _parse_range(text: str) -> tuple[int, int]:

@@ -15,6 +15,7 @@ import pytest
 from tests.api import steps
 from tests.fault.conftest import close, events_of
 from tests.strictness import skip_for_lack_of
+from tests.support.archives import Item, docker_archive, make_tar
 from tests.support.daemon import Daemon
 from tests.support.images import busybox_tar
 
@@ -209,3 +210,46 @@ def test_import(small: SmallDiskDaemon) -> None:
     small.free()
     small.import_busybox("other:latest")
     small.api("DELETE", "/images/other:latest").expect(200)
+
+
+def test_images_that_do_not_fit(small: SmallDiskDaemon) -> None:
+    """Load, commit and a new name fail and leave nothing; saving and removing go on as ever."""
+    tar = {"Content-Type": "application/x-tar"}
+    layer = make_tar([Item("some", os.urandom(256 << 10))])
+    small.api("POST", "/images/load", body=docker_archive([layer], ["there:1"]), headers=tar).expect(200)
+    whole = small.api("GET", "/images/there:1/get").expect(200).body
+    made = steps.start(small.api, IMAGE, "sh", "-c", "head -c 900000 /dev/urandom >/big")
+    steps.wait_exit(small.api, made)
+    before = _stored(small)
+    for room_bytes in (0, 64 << 10, 1 << 20):
+        small.fill()
+        with small.filler.open("r+b") as file:
+            file.truncate(small.filler.stat().st_size - room_bytes)
+        big = make_tar([Item("big", os.urandom(1 << 20))])
+        answer = small.api("POST", "/images/load", body=docker_archive([big], ["big:1"]), headers=tar)
+        assert does_not_fit(json.loads(answer.expect(200).body.splitlines()[-1])["error"])
+        answer = small.api("POST", "/commit", container=made, repo="big")
+        assert does_not_fit(answer.message)
+        assert _stored(small) == before
+    exhaust(small)
+    assert is_full(small.api("POST", "/images/there:1/tag", repo="more").expect(500).message)
+    assert small.api("GET", "/images/there:1/get").expect(200).body == whole
+    gone = small.api("DELETE", "/images/there:1").expect(200).json
+    assert [set(item) for item in gone] == [{"Untagged"}, {"Deleted"}, {"Deleted"}]
+    assert len(before - _stored(small)) == 4
+    small.free()
+    small.remove_containers()
+    small.api("POST", "/images/load", body=whole, headers=tar).expect(200)
+    small.api("DELETE", "/images/there:1").expect(200)
+
+
+def does_not_fit(message: str) -> bool:
+    """Said beforehand, or found out on the way."""
+    return is_full(message) or "may take here" in message
+
+
+def _stored(daemon: SmallDiskDaemon) -> set[str]:
+    """Layers, blobs and unfinished work on the disk."""
+    root = daemon.data_root
+    paths = (path for folder in ("layers", "blobs/sha256", "tmp") for path in (root / folder).iterdir())
+    return {str(path.relative_to(root)) for path in paths if path != daemon.filler}

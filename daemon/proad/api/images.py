@@ -9,14 +9,15 @@ import msgspec
 from aiohttp import web
 
 from proad.api import imagewire, params
+from proad.api.progress import Report, stream_progress
+from proad.api.pull import pull
 from proad.api.server import VERSION, call, call_while_connected, json_response, roles_of
 from proad.api.upload import feed
 from proad.engine.imagelisting import ImageQuery
 from proad.engine.images import Images
-from proad.model import errors, filters
-from proad.model.gojson import UNREADABLE
+from proad.model import errors, filters, platforms
 from proad.model.image import Image
-from proad.model.imagearchive import Platform, parse_platform
+from proad.model.imagearchive import Platform
 from proad.model.reference import parse_reference, parse_repository_tag
 
 
@@ -60,7 +61,7 @@ async def get_images(request: web.Request) -> web.StreamResponse:
 async def get_image(request: web.Request) -> web.StreamResponse:
     images, query, version = roles_of(request).images, request.query, request[VERSION]
     with_manifests = version >= (1, 48) and params.boolean(query, "manifests")
-    platform = _platform(query.get("platform", "")) if version >= (1, 49) else None
+    platform = params.platform(query) if version >= (1, 49) else None
     if with_manifests and platform:
         raise errors.InvalidParameter(
             "conflicting options: manifests and platform options cannot both be set"
@@ -74,7 +75,7 @@ async def get_image(request: web.Request) -> web.StreamResponse:
 
 async def get_history(request: web.Request) -> web.StreamResponse:
     images, version = roles_of(request).images, request[VERSION]
-    platform = _platform(request.query.get("platform", "")) if version >= (1, 48) else None
+    platform = params.platform(request.query) if version >= (1, 48) else None
     lineage = images.lineage(_named(request, images, platform))
     return json_response(imagewire.history([(image, images.names(image.id)) for image in lineage]))
 
@@ -90,7 +91,7 @@ def _named(request: web.Request, images: Images, platform: Platform | None) -> I
     if platform and not platform.matches(image.os, image.architecture, image.variant):
         raise errors.NotFound(
             f"image with reference {name} was found but its platform ({image.os}/{image.architecture}) "
-            f"does not match the specified platform ({platform.os}/{platform.architecture})"
+            f"does not match the specified platform ({platforms.describe(platform)})"
         )
     return image
 
@@ -100,44 +101,36 @@ def _manifests(images: Images, image: Image) -> list[dict[str, Any]]:
     return [imagewire.manifest_summary(image, content.size_bytes, content.is_whole, content.containers)]
 
 
-def _platform(text: str) -> Platform | None:
-    """``linux/amd64``, or the JSON object that newer clients send.
-
-    Raises:
-        errors.InvalidParameter: neither.
-    """
-    if not text.startswith("{"):
-        return parse_platform(text)
-    try:
-        fields = msgspec.json.decode(text.encode(), type=dict[str, str])
-    except UNREADABLE as error:
-        raise errors.InvalidParameter(f"failed to parse platform: {error}") from error
-    return parse_platform("/".join(filter(None, map(fields.get, ("os", "architecture", "variant")))))
-
-
 # --- coming in ----------------------------------------------------------------------------------------------
 
 
 async def post_create(request: web.Request) -> web.StreamResponse:
-    """Import a root filesystem's tar from the body; there is no pulling yet."""
+    """Pull from a registry, or import a root filesystem's tar from the body."""
     images, query = roles_of(request).images, request.query
     if query.get("fromImage"):
-        raise errors.NotImplemented(
-            f"cannot pull {query['fromImage']}: this engine does not talk to registries yet; "
-            "use docker load or docker import"
-        )
+        return await pull(request)
     source = query.get("fromSrc", "")
     if not source:
         raise errors.InvalidParameter('missing parameter "fromSrc"')
-    if source != "-":
-        raise errors.NotImplemented(
-            f"cannot import from {source}: this engine does not download archives; "
-            "send it as the body (fromSrc=-)"
-        )
     reference = parse_repository_tag(query.get("repo", ""), query.get("tag", ""))
-    platform = _platform(query.get("platform", "")) if request[VERSION] >= (1, 32) else None
-    message = query.get("message", "") or "Imported from -"
+    platform = params.platform(query) if request[VERSION] >= (1, 32) else None
+    message = query.get("message", "") or f"Imported from {source}"
     changes = query.getall("changes", [])
+
+    async def work_from_url(report: Report) -> object:
+        return await call_while_connected(
+            request,
+            roles_of(request).url_import.import_,
+            source,
+            reference=reference,
+            message=message,
+            changes=changes,
+            platform=platform,
+            report=report,
+        )
+
+    if source != "-":
+        return await stream_progress(request, work_from_url)
 
     def work(archive: io.FileIO) -> Awaitable[Image]:
         return call_while_connected(
@@ -158,7 +151,7 @@ async def post_load(request: web.Request) -> web.StreamResponse:
     """Load images from an archive in the body. As from Docker, failures are told in the stream, after a
     200."""
     images, version = roles_of(request).images, request[VERSION]
-    platform = _platform(request.query.get("platform", "")) if version >= (1, 48) else None
+    platform = params.platform(request.query) if version >= (1, 48) else None
     quiet = params.boolean(request.query, "quiet", True)
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     lines: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()

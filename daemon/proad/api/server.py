@@ -115,6 +115,7 @@ async def lingering(request: web.Request) -> AsyncIterator[None]:
 
 STATUS: dict[type[errors.ProaError], int] = {
     errors.InvalidParameter: 400,
+    errors.Unauthorized: 401,
     errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,

@@ -24,9 +24,8 @@ import trio
 
 from proad.host import process
 from proad.model import errors
-from proad.model.imagearchive import Descriptor
+from proad.model.imagearchive import INDEX, Descriptor
 
-INDEX_MEDIA_TYPE = "application/vnd.oci.image.index.v1+json"
 REMOVE_TIMEOUT_S = 600.0
 _PREFIX = "image-"
 _OLD_RM = "/bin/rm"  # the one place where it is on merged and on old systems
@@ -125,6 +124,19 @@ class BlobStore:
             self._write(self.blob_path(digest), content)
         return digest
 
+    def read_blob(self, digest: str) -> bytes:
+        """The content of a small blob: a configuration, a manifest.
+
+        Raises:
+            errors.System: it is not there.
+        """
+        try:
+            return self.blob_path(digest).read_bytes()
+        except FileNotFoundError:
+            raise errors.System(
+                f"the image store lacks blob {digest}; load or pull the image again"
+            ) from None
+
     def place_blob(self, path: Path, digest: str) -> None:
         """Make the finished file ``path`` the blob of that digest."""
         with _told_as(f"cannot keep blob {digest}"):
@@ -142,8 +154,18 @@ class BlobStore:
         It is not waited for until it is on the disk: it is made from the state, and anew whenever the daemon
         starts.
         """
-        index = {"schemaVersion": 2, "mediaType": INDEX_MEDIA_TYPE, "manifests": manifests}
+        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}
         self._write(self._root / "index.json", msgspec.json.encode(index), durable=False)
+
+    async def measure(self) -> int:
+        """Bytes of all layers' files and of all blobs."""
+        return await trio.to_thread.run_sync(self._measure)
+
+    def _measure(self) -> int:
+        """Sync, blocking."""
+        infos = (self.layer(chain_id) for chain_id in self.layers())
+        sizes = (self.blob_size(digest) for digest in self.blobs())
+        return sum(info.size_bytes for info in infos if info) + sum(size or 0 for size in sizes)
 
     async def settle(self) -> None:
         """Return when all that was placed survives a power cut."""

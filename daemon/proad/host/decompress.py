@@ -3,11 +3,10 @@
 Modules are imported when a compression needs them: before a jail is entered, in which none can be.
 """
 
+import importlib
 import io
 import os
 from typing import Any
-
-from proad.host.tarstream import Readable
 
 BUFFER_BYTES = 1 << 20
 LONGEST_MAGIC = 8
@@ -37,18 +36,24 @@ class Source(io.RawIOBase):
         return count
 
 
+def preload() -> None:
+    """Have all modules in memory, where what comes is not known before the jail is entered."""
+    for name in ("isal.igzip", "zstandard", "bz2", "lzma"):
+        importlib.import_module(name)
+
+
 def compression_of(head: bytes) -> str:
     """``none``, ``gzip``, ``zstd``, ``bzip2`` or ``xz``, by the first :data:`LONGEST_MAGIC` bytes."""
     return next((name for magic, name in _MAGIC if head.startswith(magic)), "none")
 
 
-def decompressed(raw: "io.BufferedReader[Any]", compression: str) -> Readable:
+def decompressed(raw: "io.BufferedReader[Any]", compression: str) -> io.BufferedIOBase:
     """Read ``raw`` plain. Errors in the data come from the module that reads it: EOFError, an OSError without
     a number, or one of its own."""
     if compression == "gzip":
         from isal import igzip
 
-        unzipped: Readable = igzip.open(raw, "rb")  # type: ignore[no-untyped-call]
+        unzipped: io.BufferedIOBase = igzip.open(raw, "rb")  # type: ignore[no-untyped-call]
         return unzipped
     if compression == "zstd":
         import zstandard

@@ -2,6 +2,7 @@
 
     ProaError
     ├── InvalidParameter   the request is malformed or asks for something impossible     400
+    ├── Unauthorized       whoever asks is not who may, or has not said who it is        401
     ├── Forbidden          understood, and never allowed                                 403
     ├── NotFound           no such container, image, volume, network                     404
     ├── Conflict           the thing's present state does not allow it                   409
@@ -25,6 +26,10 @@ class ProaError(Exception):
 
 class InvalidParameter(ProaError):
     """The request is malformed, out of range, or asks for something impossible."""
+
+
+class Unauthorized(ProaError):
+    """A registry does not accept the name and the password, or wants some."""
 
 
 class Forbidden(ProaError):
