@@ -32,7 +32,12 @@ CONFIG = {"auths": {"https://index.docker.io/v1/": {"auth": "YTpi"}, "reg:5000":
 
 def environment(host: str) -> dict[str, str]:
     """The environment of a command that talks to `host` and nobody else."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PROA_", "DOCKER_"))}
+    foreign = ("PROA_", "DOCKER_")
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(foreign) or key == "DOCKER_CONFIG"
+    }
     return {**kept, "PROA_HOST": host, "TERM": "xterm", "COLUMNS": "100"}
 
 
@@ -49,6 +54,13 @@ def run_proa(
         check=False,
     )
     return Said(completed.returncode, completed.stdout.decode(), completed.stderr.decode())
+
+
+@pytest.fixture(autouse=True)
+def docker_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Docker's configuration file is the test's own; it is not there yet."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker-config"))
+    return tmp_path / "docker-config" / "config.json"
 
 
 @pytest.fixture
@@ -102,10 +114,10 @@ def recorder() -> Iterator[Recorder]:
 
 
 @pytest.fixture
-def both(recorder: Recorder, tmp_path: Path) -> Both:
+def both(recorder: Recorder, docker_config: Path) -> Both:
     """Run docker, then proa, with the same words, the same files and the same answers of the daemon."""
     docker = find_docker_cli()
-    (tmp_path / "config").mkdir()
+    docker_config.parent.mkdir()
     recorder.take()
 
     programs = {"docker": [docker], "proa": [sys.executable, "-m", "proa"]}
@@ -115,11 +127,10 @@ def both(recorder: Recorder, tmp_path: Path) -> Both:
     ) -> tuple[Outcome, ...]:
         outcomes = []
         for program in [programs[whose]] if whose else programs.values():
-            (tmp_path / "config" / "config.json").write_text(json.dumps(CONFIG))
+            docker_config.write_text(json.dumps(CONFIG))
             env = {
                 **environment(recorder.host),
                 "DOCKER_HOST": recorder.host,
-                "DOCKER_CONFIG": str(tmp_path / "config"),
                 "DOCKER_CLI_HINTS": "false",
                 "DOCKER_BUILDKIT": "0",
                 **environ,
@@ -135,7 +146,7 @@ def both(recorder: Recorder, tmp_path: Path) -> Both:
                 check=False,
             )
             recorder.answers = answers
-            config = json.loads((tmp_path / "config" / "config.json").read_text())
+            config = json.loads(docker_config.read_text())
             outcomes.append(Outcome(ended, recorder.take(), config))
         return tuple(outcomes)
 
