@@ -39,7 +39,10 @@ class _Pattern:
         if not self.text:
             raise ContextFailed('illegal exclusion pattern: "!"')
         _check(self.text)
-        self._expression = _expression(self.text)
+        try:
+            self._expression = _expression(self.text)
+        except re.error:  # a range from high to low, which Go's filepath.Match lets pass, and Docker does not
+            raise ContextFailed(BAD_PATTERN) from None
 
     def matches(self, path: str) -> bool:
         if self._expression is None:
