@@ -273,6 +273,7 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
             blobs,
             garbage,
             LayerPacker(store, blobs, garbage, keeping),
+            images,
             registries,
             max_concurrent=config.max_concurrent_uploads,
         ),

@@ -18,9 +18,11 @@ from tests.strictness import skip_for_lack_of
 from tests.support.archives import Item, docker_archive, make_tar
 from tests.support.daemon import Daemon
 from tests.support.images import busybox_tar
+from tests.support.registry import Registry, make_image
 
 IMAGE = "busybox:latest"
 DISK_BYTES = 24 << 20
+FOLDERS = ("layers", "blobs/sha256", "tmp")
 FULL = ("no space left", "disk is full")
 
 
@@ -227,9 +229,9 @@ def test_images_that_do_not_fit(small: SmallDiskDaemon) -> None:
             file.truncate(small.filler.stat().st_size - room_bytes)
         big = make_tar([Item("big", os.urandom(1 << 20))])
         answer = small.api("POST", "/images/load", body=docker_archive([big], ["big:1"]), headers=tar)
-        assert does_not_fit(json.loads(answer.expect(200).body.splitlines()[-1])["error"])
+        assert is_full(json.loads(answer.expect(200).body.splitlines()[-1])["error"])
         answer = small.api("POST", "/commit", container=made, repo="big")
-        assert does_not_fit(answer.message)
+        assert is_full(answer.message)
         assert _stored(small) == before
     exhaust(small)
     assert is_full(small.api("POST", "/images/there:1/tag", repo="more").expect(500).message)
@@ -243,13 +245,32 @@ def test_images_that_do_not_fit(small: SmallDiskDaemon) -> None:
     small.api("DELETE", "/images/there:1").expect(200)
 
 
-def does_not_fit(message: str) -> bool:
-    """Said beforehand, or found out on the way."""
-    return is_full(message) or "may take here" in message
-
-
 def _stored(daemon: SmallDiskDaemon) -> set[str]:
     """Layers, blobs and unfinished work on the disk."""
     root = daemon.data_root
     paths = (path for folder in ("layers", "blobs/sha256", "tmp") for path in (root / folder).iterdir())
     return {str(path.relative_to(root)) for path in paths if path != daemon.filler}
+
+
+def test_pull(small: SmallDiskDaemon) -> None:
+    """An image that the disk has no room for, and one that it has."""
+    registry = Registry()
+    try:
+        registry.start()
+        kept = [
+            f"{folder}/{path.name}" for folder in FOLDERS for path in (small.data_root / folder).iterdir()
+        ]
+        large = make_tar([Item("large", os.urandom(DISK_BYTES * 6 // 10))])
+        name = registry.put("large", "1", make_image([make_tar([Item("x")]), large]))
+        answer = small.api("POST", "/images/create", fromImage=name).expect(200)
+        assert is_full(json.loads(answer.body.splitlines()[-1])["error"])
+        left = [
+            f"{folder}/{path.name}" for folder in FOLDERS for path in (small.data_root / folder).iterdir()
+        ]
+        assert sorted(left) == sorted(kept)
+        name = registry.put("small", "1", make_image([make_tar([Item("x", b"x")])]))
+        answer = small.api("POST", "/images/create", fromImage=name).expect(200)
+        assert "Downloaded newer image" in json.loads(answer.body.splitlines()[-1])["status"]
+        small.api("DELETE", f"/images/{name}").expect(200)
+    finally:
+        registry.close()

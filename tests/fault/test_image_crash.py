@@ -5,12 +5,15 @@ nothing lies about that belongs to none; and what was cut short can be done agai
 """
 
 import contextlib
-import hashlib
+import gzip
 import http.client
+import io
 import itertools
 import json
 import socket
+import tarfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +21,9 @@ import pytest
 from tests.api import steps
 from tests.fault.conftest import SabotagedDaemon
 from tests.fault.crash import make, post, sweep
-from tests.support.archives import Item, directory, docker_archive, make_tar
+from tests.support import contexts
+from tests.support.archives import Item, directory, docker_archive, make_tar, sha256
+from tests.support.registry import Registry, make_image
 from tests.support.treefacts import Facts, tree_facts
 
 LOW = make_tar([directory("etc"), Item("etc/low", b"low" * 1000), Item("etc/both", b"low")])
@@ -45,31 +50,40 @@ class Shelf:
         return {tag for image in self.images().values() for tag in image["RepoTags"]}
 
     def check(self) -> None:
-        """Everything of every image is there and as it was ever since it first came; and nothing else is."""
+        """All of every image is there, fits together, and is as when it first came; and nothing else is."""
         root, images = self.daemon.data_root, self.images()
         blobs, layers = set(), set()
         for image_id, image in images.items():
             manifest = json.loads(self._blob(image["Descriptor"]["digest"]))
             assert manifest["config"]["digest"] == image_id
-            blobs |= {
-                image_id,
-                image["Descriptor"]["digest"],
-                *(each["digest"] for each in manifest["layers"]),
-            }
+            blobs |= {image_id, image["Descriptor"]["digest"]}
             graph = image["GraphDriver"]["Data"]
-            layers |= {graph["UpperDir"], *graph.get("LowerDir", graph["UpperDir"]).split(":")}
+            trees = [*reversed(graph.get("LowerDir", "").split(":")), graph["UpperDir"]]
+            for diff_id, blob, tree in zip(
+                image["RootFS"]["Layers"], manifest["layers"], filter(None, trees), strict=True
+            ):
+                self._check_layer(diff_id, self._blob(blob["digest"]), Path(tree))
+                blobs.add(blob["digest"])
+                layers.add(tree)
         for digest in blobs:
-            assert hashlib.sha256(self._blob(digest)).hexdigest() == digest[7:]
-        for layer in layers:
-            facts = _without_whiteouts_times(tree_facts(layer))
-            assert self._layers.setdefault(layer, facts) == facts
+            assert sha256(self._blob(digest)) == digest
         assert {f"sha256:{path.name}" for path in (root / "blobs/sha256").iterdir()} == blobs
         assert {str(path / "diff") for path in (root / "layers").iterdir()} == layers
         assert list((root / "tmp").iterdir()) == []
         index = json.loads((root / "index.json").read_bytes())["manifests"]
-        assert {item["digest"] for item in index} == {
-            image["Descriptor"]["digest"] for image in images.values()
-        }
+        manifests = {image["Descriptor"]["digest"] for image in images.values()}
+        assert {item["digest"] for item in index} == manifests
+
+    def _check_layer(self, diff_id: str, blob: bytes, tree: Path) -> None:
+        plain = gzip.decompress(blob) if blob.startswith(b"\x1f\x8b") else blob
+        assert sha256(plain) == diff_id
+        facts = _without_whiteouts_times(tree_facts(tree))
+        assert self._layers.setdefault(str(tree), facts) == facts
+        with tarfile.open(fileobj=io.BytesIO(plain)) as archive:
+            for member in archive:
+                file = archive.extractfile(member) if member.isreg() else None
+                if file and ".wh." not in member.name:
+                    assert (tree / member.name).read_bytes() == file.read()
 
     def _blob(self, digest: str) -> bytes:
         return (self.daemon.data_root / "blobs/sha256" / digest[7:]).read_bytes()
@@ -171,6 +185,70 @@ def test_commit(sabotaged: SabotagedDaemon, shelf: Shelf) -> None:
         post(sabotaged, "/commit", container=made, repo="made", tag="1").expect(201)
 
     assert kill_everywhere(sabotaged, commit, shelf.check, shelf.clear) > 6
+    assert "made:1" in shelf.names()
+
+
+@pytest.fixture(scope="module")
+def registry() -> Iterator[Registry]:
+    started = Registry()
+    try:
+        yield started.start()
+    finally:
+        started.close()
+
+
+def test_pull(sabotaged: SabotagedDaemon, shelf: Shelf, registry: Registry) -> None:
+    registry.put("image", "1", make_image([LOW, HIGH], packed=[("+gzip", gzip.compress(LOW)), ("", HIGH)]))
+    name = f"{registry.host}/image:1"
+
+    def pull() -> None:
+        body = post(sabotaged, "/images/create", fromImage=name).expect(200).body
+        assert b"error" not in body, body
+
+    def check() -> None:
+        shelf.check()
+        assert len(shelf.images()) == 1 + (name in shelf.names())
+
+    assert kill_everywhere(sabotaged, pull, check, shelf.clear) > 8
+    assert name in shelf.names()
+
+
+def test_push(sabotaged: SabotagedDaemon, shelf: Shelf, registry: Registry) -> None:
+    """Which packs the plain layers of an image that was made here."""
+    name = f"{registry.host}/pushed:1"
+
+    def begin() -> None:
+        shelf.clear()
+        import_(sabotaged, LOW, name.removesuffix(":1"))
+
+    def push() -> None:
+        headers = {"X-Registry-Auth": "e30="}
+        body = post(sabotaged, f"/images/{name.removesuffix(':1')}/push", tag="1", headers=headers).body
+        assert b"error" not in body, body
+
+    def check() -> None:
+        shelf.check()
+        assert name in shelf.names()
+
+    begin()
+    assert kill_everywhere(sabotaged, push, check, begin) > 3
+    registry.manifest("pushed", "1")
+
+
+def test_build(sabotaged: SabotagedDaemon, shelf: Shelf) -> None:
+    """Steps that were whole before stay, for the next build to begin with."""
+    files = {"Dockerfile": "FROM busybox\nCOPY x /x\nRUN echo y >/y; rm /x\n", "x": "x" * 10_000}
+
+    def build() -> None:
+        body = post(sabotaged, "/build", body=contexts.pack(files), headers=TAR, t="made:1").expect(200).body
+        assert b"error" not in body, body
+
+    def check() -> None:
+        shelf.check()
+        assert sabotaged.settle() == []
+        assert sabotaged.api("GET", "/containers/json", all=True).json == []
+
+    assert kill_everywhere(sabotaged, build, check, shelf.clear) > 12
     assert "made:1" in shelf.names()
 
 

@@ -78,6 +78,7 @@ class ImageLoad:
                 layer_sizes=sizes,
                 last_tagged_ns=known.last_tagged_ns if known else 0,
                 parent_id=image.parent_id or (known.parent_id if known else ""),
+                built_with=known.built_with if known else None,
             )
             image = await self._keeping.keep(image, candidate.config, candidate.manifest, descriptors)
             return self._make_known(candidate, image, report)
