@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, cast
 from proa.credentials import Credentials, auth_header, config_header
 from proa.errors import WorkFailed
 from proa.http1 import percent
-from proa.reference import DEFAULT_DOMAIN, Reference, parse_reference, parse_tagged
 from proa.results import Pruned
 from proa.transport import Answer, Readable, Transport
 
 if TYPE_CHECKING:
+    from proa.reference import Reference
     from proa.types import JSON, Filters, ImageSummary, Objects, Strings
 
 Progress = Callable[[dict[str, Any]], object]
@@ -124,7 +124,7 @@ class Images:
 
         Raises BadName, CredentialsFailed; WorkFailed where the registry or the daemon gave up on the way.
         """
-        wanted = parse_reference(name) if all_tags else parse_tagged(name)
+        wanted = _meant(name, all_tags)
         query = {
             "fromImage": wanted.full_name,
             "tag": wanted.version or None,
@@ -148,7 +148,7 @@ class Images:
 
         Raises what `pull` raises.
         """
-        given = parse_reference(name) if all_tags else parse_tagged(name)
+        given = _meant(name, all_tags)
         query = {"tag": given.tag or None, "platform": _platform(platform) if platform else None}
         path = _path(given.full_name, "push")
         pushed: Objects = []
@@ -167,8 +167,10 @@ class Images:
         credentials: Credentials | None = None,
     ) -> Objects:
         """Repositories of a registry that have to do with a term."""
+        from proa.reference import searched
+
         query = {"term": term, "limit": limit or None, "filters": filters or None}
-        headers = _auth(searched_registry(term), credentials)
+        headers = _auth(searched(term), credentials)
         return cast("Objects", self._http.json("GET", "/images/search", query, patient=True, headers=headers))
 
     def build(
@@ -259,19 +261,18 @@ def _path(ref: str, verb: str) -> str:
     return f"/images/{percent(ref, b'/:@')}/{verb}"
 
 
+def _meant(name: str, all_tags: bool) -> Reference:
+    from proa.reference import parse_reference, parse_tagged  # listing images needs no names taken apart
+
+    return parse_reference(name) if all_tags else parse_tagged(name)
+
+
 def _auth(reference: Reference, credentials: Credentials | None) -> dict[str, str]:
     if credentials is None:
         from proa.credentialstore import open_store
 
         credentials = open_store().get(reference.registry_key)
     return auth_header(credentials)
-
-
-def searched_registry(term: str) -> Reference:
-    """The registry that a search goes to: the one that the term names, or else Docker's."""
-    host, slash, _ = term.partition("/")
-    is_host = slash and ("." in host or ":" in host or host == "localhost")
-    return Reference(host if is_host else DEFAULT_DOMAIN, "")
 
 
 def _platform(text: str) -> str:

@@ -97,6 +97,13 @@ def parse_tagged(text: str) -> Reference:
     return reference._replace(tag=DEFAULT_TAG) if reference.is_name_only else reference
 
 
+def searched(term: str) -> Reference:
+    """What a search for a term is asked of: of the registry that the term names, or else of Docker's."""
+    host, slash, _ = term.partition("/")
+    is_host = slash and ("." in host or ":" in host or host == "localhost")
+    return Reference(host if is_host else DEFAULT_DOMAIN, "")
+
+
 def _split_domain(text: str) -> tuple[str, str]:
     """A first part is a registry's if it has a dot, a colon or a capital letter, or is `localhost`."""
     first, slash, rest = text.partition("/")

@@ -12,7 +12,7 @@ from proa.cli.logins import credentials_for
 from proa.cli.rows.searches import SearchRow
 from proa.cli.session import Session, pass_session
 from proa.cli.text.listing import print_list
-from proa.images import searched_registry
+from proa.reference import searched
 
 
 @click.command("search", cls=Command, usage="[OPTIONS] TERM", help="Search Docker Hub for images")
@@ -29,7 +29,7 @@ def search(
         term,
         limit=limit,
         filters=parse_filters(filters),
-        credentials=credentials_for(searched_registry(term)),
+        credentials=credentials_for(searched(term)),
     )
     rows = [SearchRow(entry, no_trunc) for entry in found]
     print_list(sys.stdout, SearchRow, rows, columns=tuple(SearchRow.HEADERS), form=form)
