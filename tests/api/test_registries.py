@@ -26,7 +26,7 @@ def test_passwords(api: Api, docker: DockerCli) -> None:
         name = guarded.put("mine", "1", TWO)
         answer = ask(api, name).expect(500)
         assert answer.message == (
-            f'Get "http://{guarded.host}/v2/mine/manifests/1": no basic auth credentials'
+            f'Head "http://{guarded.host}/v2/mine/manifests/1": no basic auth credentials'
         )
         assert ask(api, name, credentials={"username": "me", "password": "no"}).expect(500).message == (
             "unauthorized: authentication required"

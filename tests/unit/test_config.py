@@ -112,3 +112,35 @@ def test_a_reload_knows_what_it_can_change() -> None:
     changes: dict[str, Any] = {"--log-level": "debug", "--mtu": "1400"}
     new = parse(*[word for pair in changes.items() for word in pair])
     assert changed_fields(parse(), new) == (["log_level"], ["mtu"])
+
+
+def test_registries() -> None:
+    config = load(
+        {
+            "registry_mirror": ["https://mirror:5000", "http://other/"],
+            "insecure_registry": ["10.0.0.0/8", "my:5000"],
+            "allow_nondistributable_artifacts": ["my:5000"],
+            "max_concurrent_downloads": 7,
+        }
+    )
+    assert config.registry_mirrors == ("https://mirror:5000/", "http://other/")
+    assert config.insecure_registries == ("10.0.0.0/8", "my:5000")
+    assert config.nondistributable_registries == ("my:5000",)
+    assert (config.max_concurrent_downloads, config.max_concurrent_uploads, config.max_download_attempts) == (
+        7, 5, 5,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"registry_mirror": ["mirror:5000"]}, "expected http://HOST"),
+        ({"registry_mirror": ["https://mirror/path"]}, "no path"),
+        ({"registry_mirror": ["https://me@mirror"]}, "user"),
+        ({"max_concurrent_downloads": 0}, "--max-concurrent-downloads must be at least 1"),
+        ({"max_download_attempts": 0}, "--max-download-attempts must be at least 1"),
+    ],
+)
+def test_registries_that_cannot_be(given: dict[str, object], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        load(given)

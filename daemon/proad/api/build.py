@@ -6,11 +6,11 @@ import asyncio
 import io
 from collections.abc import Awaitable
 
-import msgspec
 from aiohttp import web
 
 from proad.api import params
 from proad.api.buildrequest import parse_build
+from proad.api.progress import encode_line
 from proad.api.server import VERSION, call_while_connected, json_response, lingering, roles_of
 from proad.api.upload import feed
 from proad.engine.build import BuildRequest
@@ -63,7 +63,7 @@ async def _tell(
             if lines := output.take():
                 if not response.prepared:
                     await response.prepare(request)
-                await response.write(b"".join(map(_encode, lines)))
+                await response.write(b"".join(map(encode_line, lines)))
             if is_over:
                 break
     finally:
@@ -85,10 +85,6 @@ async def _build(request: web.Request, asked: BuildRequest, output: BuildOutput)
         output.fail(error.message, error.exit_code if isinstance(error, StepFailed) else None)
     else:
         output.conclude(image_id)
-
-
-def _encode(line: object) -> bytes:
-    return msgspec.json.encode(line) + b"\r\n"
 
 
 async def post_cancel(request: web.Request) -> web.StreamResponse:

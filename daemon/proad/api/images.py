@@ -1,15 +1,13 @@
 """asyncio-flavoured. Image routes: parse, call, show. Archives come in through ``upload``."""
 
-import asyncio
 import io
 from collections.abc import Awaitable
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
 from proad.api import imagewire, params
-from proad.api.progress import Report, stream_progress
+from proad.api.progress import Report, encode_line, stream_progress
 from proad.api.pull import pull
 from proad.api.server import VERSION, call, call_while_connected, json_response, roles_of
 from proad.api.upload import feed
@@ -144,7 +142,7 @@ async def post_create(request: web.Request) -> web.StreamResponse:
         )
 
     image = await feed(request, work)
-    return web.Response(body=_line({"status": image.id}), content_type="application/json")
+    return web.Response(body=encode_line({"status": image.id}), content_type="application/json")
 
 
 async def post_load(request: web.Request) -> web.StreamResponse:
@@ -153,40 +151,16 @@ async def post_load(request: web.Request) -> web.StreamResponse:
     images, version = roles_of(request).images, request[VERSION]
     platform = params.platform(request.query) if version >= (1, 48) else None
     quiet = params.boolean(request.query, "quiet", True)
-    response = web.StreamResponse(headers={"Content-Type": "application/json"})
-    lines: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
 
-    def work(archive: io.FileIO) -> Awaitable[object]:
-        return call_while_connected(
-            request, images.load, archive, quiet=quiet, platform=platform, report=lines.put_nowait
-        )
+    async def work(report: Report) -> object:
+        def load(archive: io.FileIO) -> Awaitable[object]:
+            return call_while_connected(
+                request, images.load, archive, quiet=quiet, platform=platform, report=report
+            )
 
-    async def load() -> None:
-        try:
-            await feed(request, work)
-        except errors.ProaError as error:
-            lines.put_nowait({"errorDetail": {"message": error.message}, "error": error.message})
-        finally:
-            lines.put_nowait(None)
+        return await feed(request, load)
 
-    loading = asyncio.ensure_future(load())
-    try:
-        while (line := await lines.get()) is not None:
-            if not response.prepared:
-                await response.prepare(request)
-            await response.write(_line(line))
-        await loading
-    finally:
-        loading.cancel()
-        await asyncio.gather(loading, return_exceptions=True)
-    if not response.prepared:
-        await response.prepare(request)
-    await response.write_eof()
-    return response
-
-
-def _line(value: dict[str, Any]) -> bytes:
-    return msgspec.json.encode(value) + b"\r\n"
+    return await stream_progress(request, work, tells_all_failures=True)
 
 
 # --- changing -----------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import msgspec
 from aiohttp import web
 
 from proad.api.progress import Report, stream_progress
-from proad.api.server import VERSION, call_while_connected, roles_of
+from proad.api.server import VERSION, call_while_connected, lingering, roles_of
 from proad.model import errors
 from proad.model.credentials import NOBODY, Credentials, parse_registry_auth
 from proad.model.imagearchive import parse_platform
@@ -26,7 +26,8 @@ async def pull(request: web.Request) -> web.StreamResponse:
             request, verb, wanted, platform=platform, credentials=credentials, report=report
         )
 
-    return await stream_progress(request, work)
+    async with lingering(request):  # a shutdown ends it
+        return await stream_progress(request, work)
 
 
 def wanted_reference(image: str, tag: str) -> Reference:

@@ -6,7 +6,7 @@ from aiohttp import web
 from proad.api import params
 from proad.api.progress import Report, stream_progress
 from proad.api.pull import sent_credentials
-from proad.api.server import call, call_while_connected, json_response, read_body, roles_of
+from proad.api.server import call, call_while_connected, json_response, lingering, read_body, roles_of
 from proad.engine.registries import DEFAULT_RESULTS, SEARCH_FILTERS
 from proad.model import errors, filters
 from proad.model.credentials import parse_auth_config
@@ -36,7 +36,8 @@ async def post_push(request: web.Request) -> web.StreamResponse:
             request, pusher.push, wanted, credentials=credentials, report=report
         )
 
-    return await stream_progress(request, work)
+    async with lingering(request):  # a shutdown ends it
+        return await stream_progress(request, work)
 
 
 async def post_auth(request: web.Request) -> web.StreamResponse:

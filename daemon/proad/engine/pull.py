@@ -111,17 +111,25 @@ class Puller:
         told: Reference | None,
     ) -> tuple[Image, bool]:
         """The image, and whether it is new under this name; the event is of ``told``."""
-        fetched = await repository.manifest(wanted.digest or wanted.tag)
-        _check_manifest_type(fetched, wanted)
+        # Docker Hub counts manifests that are read, not questions for what a tag stands for.
+        digest = wanted.digest or (await repository.resolve(wanted.tag)).digest
+        record = _Record(wanted, digest, told)
+        known = self._known(record, platform)
+        fetched = None if known else await repository.manifest(digest)
+        if fetched:
+            _check_manifest_type(fetched, wanted)
         report(
             progress.message(
                 f"Pulling from {wanted.familiar_name}", wanted.canonical if wanted.digest else wanted.tag
             )
         )
-        manifest = await self._choose(fetched, repository, platform, wanted)
-        record = _Record(wanted, fetched.digest, told)
-        image, is_new = await self._take(manifest, record, repository, report)
-        report(progress.message(f"Digest: {fetched.digest}"))
+        if known:
+            image, is_new = self._record(known, record)
+        else:
+            assert fetched is not None
+            manifest = await self._choose(fetched, repository, platform, wanted)
+            image, is_new = await self._take(manifest, record, repository, report)
+        report(progress.message(f"Digest: {digest}"))
         if platform and not platform.matches(image.os, image.architecture, image.variant):
             has = platforms.describe(Platform(image.os, image.architecture, image.variant))
             report(
@@ -200,20 +208,30 @@ class Puller:
             raise first_error(group) from group
         return sizes
 
+    def _known(self, record: "_Record", platform: Platform | None) -> Image | None:
+        """The image that a digest of the repository is known to stand for, if all of it is here and it is for
+        the very platform.
+        """
+        image = self._store.images.get(self._store.references.get(record.by_digest.canonical, ""))
+        machine = platform or imagearchive.host_platform()
+        if not image or (image.os, image.architecture) != (machine.os, machine.architecture):
+            return None
+        fits = machine.variant in ("", image.variant)
+        return image if fits and self._is_whole(image) else None
+
     def _is_whole(self, image: Image) -> bool:
         blobs = (image.id, image.manifest_digest, *image.layer_blobs)
         return all(map(self._blobs.layer, image.chain_ids)) and None not in map(self._blobs.blob_size, blobs)
 
     def _record(self, image: Image, record: "_Record") -> tuple[Image, bool]:
         """Make the image known by its name and its digest; whether it was not till now."""
-        by_digest = msgspec.structs.replace(record.wanted, tag="", digest=record.digest)
-        name = by_digest if record.wanted.digest else record.wanted
+        name = record.by_digest if record.wanted.digest else record.wanted
         is_new = self._store.references.get(name.canonical) != image.id
         if is_new:
             image = msgspec.structs.replace(image, last_tagged_ns=time.time_ns())
         with self._store.transaction(growing=True) as tx:
             tx.put_image(image)
-            tx.put_reference(by_digest.canonical, image.id)
+            tx.put_reference(record.by_digest.canonical, image.id)
             tx.put_reference(name.canonical, image.id)
             if record.told:
                 attributes = {**image.config.labels, "name": record.told.familiar_name}
@@ -230,6 +248,10 @@ class _Record:
     wanted: Reference
     digest: str
     told: Reference | None
+
+    @property
+    def by_digest(self) -> Reference:
+        return msgspec.structs.replace(self.wanted, tag="", digest=self.digest)
 
 
 def pull_error(error: Refused, wanted: Reference) -> errors.ProaError:

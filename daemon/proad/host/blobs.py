@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from proad.host import process
+from proad.host import jail, process
 from proad.model import errors
 from proad.model.imagearchive import INDEX, Descriptor
 
@@ -170,7 +170,7 @@ class BlobStore:
     async def settle(self) -> None:
         """Return when all that was placed survives a power cut."""
         with _told_as("cannot put an image on the disk"):
-            await trio.to_thread.run_sync(_sync_directories, (self._blobs, self._layers, self._root))
+            await trio.to_thread.run_sync(jail.sync, str(self._root))
 
     # ----------------------------------------------------------------------------------------------------
 
@@ -232,12 +232,3 @@ def _hex(digest: str) -> str:
     if algorithm != "sha256" or len(digits) != 64 or not set(digits) <= set("0123456789abcdef"):
         raise errors.InvalidParameter(f"unsupported digest {digest!r}")
     return digits
-
-
-def _sync_directories(paths: Iterable[Path]) -> None:
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -12,7 +12,8 @@ device nodes whatever they give access to), ``parent`` (the daemon's pid).
 
 Before more is read than the magic number, the target has become the process's root directory in a mount
 namespace of its own, nothing else of the host is mounted, all capabilities but those for writing files are
-gone, and the process dies with the daemon. The files are on the disk when the result is told.
+gone, and the process dies with the daemon. The files of a layer are on the disk when the result is
+told.
 """
 
 import errno
@@ -188,7 +189,8 @@ def _work(job: dict[str, Any]) -> dict[str, Any]:
         result = _members(TarReader(stream), limits)
     while stream.read(BUFFER_BYTES):  # what follows the archive's end counts for the digest
         pass
-    jail.sync("/")
+    if job["mode"] == "layer":
+        jail.sync("/")
     result["diff_id"] = hashed.digest
     result["compression"] = compression if compression in _KEPT_AS_THEY_CAME else "none"
     if copy:
