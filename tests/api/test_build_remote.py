@@ -161,15 +161,17 @@ def git(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         run("add", ".")
         run("commit", "-m", branch)
     run("checkout", "main")
-    daemon = subprocess.Popen(
-        ["git", "daemon", "--export-all", "--listen=127.0.0.1", f"--port={port}", f"--base-path={base}"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
     url = f"git://127.0.0.1:{port}/repo"
-    steps.until(lambda: subprocess.run(["git", "ls-remote", url], capture_output=True).returncode == 0)
-    yield url
-    daemon.terminate()
-    daemon.wait()
+    arguments = ["--export-all", "--reuseaddr", "--listen=127.0.0.1", f"--port={port}", f"--base-path={base}"]
+    daemon = subprocess.Popen(
+        ["git", "daemon", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        steps.until(lambda: subprocess.run(["git", "ls-remote", url], capture_output=True).returncode == 0)
+        yield url
+    finally:
+        daemon.terminate()
+        daemon.wait()
 
 
 def test_repositories(api: Api, git: str) -> None:
