@@ -20,12 +20,10 @@ class Row:
     peer_fraction: float | None = None
 
     def reached(self, value: float, peer: float | None) -> bool:
-        if self.limit is None:
-            return True
-        if self.higher:
-            return value >= self.limit
         within_peer = self.peer_fraction is None or peer is None or value <= peer * self.peer_fraction
-        return value <= self.limit and within_peer
+        if self.limit is None:
+            return within_peer
+        return value >= self.limit if self.higher else value <= self.limit and within_peer
 
 
 ROWS = (

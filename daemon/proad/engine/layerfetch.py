@@ -107,16 +107,16 @@ class LayerFetcher:
         if unpacked.diff_id != layer.diff_id:
             raise errors.System("layers from manifest don't match image configuration")
         if (work / "blob").exists():
-            self._blobs.place_blob(work / "blob", layer.digest)
+            self._blobs.place_blob(work / "blob", layer.digest, is_on_disk=False)
         info = LayerInfo(chain_id=layer.chain_id, diff_id=layer.diff_id, size_bytes=unpacked.size_bytes)
-        await self._blobs.place_layer(tree, info)
+        await self._blobs.place_layer(tree, info, is_on_disk=False)
         return unpacked.size_bytes
 
     async def _unpack_blob(self, layer: WantedLayer, tree: Path, told: "_LayerProgress") -> UnpackedLayer:
         told.is_here()
         source = os.open(self._blobs.blob_path(layer.digest), os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return await self._unpacker.layer(source, tree, progress=told.extracted)
+            return await self._unpacker.layer(source, tree, sync=False, progress=told.extracted)
         finally:
             os.close(source)
 
@@ -130,7 +130,7 @@ class LayerFetcher:
             told.is_here()
 
         async def unpack(source: int) -> UnpackedLayer:
-            return await self._unpacker.layer(source, tree, keep_as=blob, progress=told.extracted)
+            return await self._unpacker.layer(source, tree, keep_as=blob, sync=False, progress=told.extracted)
 
         return await piped(pour, unpack)
 

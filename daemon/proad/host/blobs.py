@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from proad.host import process
+from proad.host import jail, process
 from proad.model import errors
 from proad.model.imagearchive import Descriptor
 
@@ -48,6 +48,7 @@ class BlobStore:
         self._blobs = data_root / "blobs" / "sha256"
         self._layers = data_root / "layers"
         self._tmp = data_root / "tmp"
+        self._unsettled: set[str] = set()
 
     async def prepare(self) -> None:
         """Make what is missing of the layout and remove what a crash left of unfinished work."""
@@ -88,8 +89,11 @@ class BlobStore:
         """The chain IDs of all layers that are there."""
         return {f"sha256:{entry.name}" for entry in os.scandir(self._layers)}
 
-    async def place_layer(self, tree: Path, info: LayerInfo) -> None:
-        """Make the unpacked directory ``tree`` the layer's; without effect where it is there already."""
+    async def place_layer(self, tree: Path, info: LayerInfo, *, is_on_disk: bool = True) -> None:
+        """Make the unpacked directory ``tree`` the layer's; without effect where it is there already.
+
+        Whoever then names it waits for :meth:`settle`, which knows what else is not on the disk yet.
+        """
         directory = self._layers / _hex(info.chain_id)
         if directory.exists() and not self.layer(info.chain_id):  # some of it was removed by hand
             await self.remove_layers([info.chain_id])
@@ -102,6 +106,8 @@ class BlobStore:
             self._write(whole / "layer.json", msgspec.json.encode(info))
             # Nothing awaited since the look above, so nobody has put the layer there meanwhile.
             os.rename(whole, directory)
+        if not is_on_disk:
+            self._unsettled.add(info.chain_id)
 
     async def remove_layers(self, chain_ids: Iterable[str]) -> None:
         await self._remove([self._layers / _hex(chain_id) for chain_id in chain_ids])
@@ -138,10 +144,12 @@ class BlobStore:
                 f"the image store lacks blob {digest}; load or pull the image again"
             ) from None
 
-    def place_blob(self, path: Path, digest: str) -> None:
-        """Make the finished file ``path`` the blob of that digest."""
+    def place_blob(self, path: Path, digest: str, *, is_on_disk: bool = True) -> None:
+        """Make the finished file ``path`` the blob of that digest; otherwise like :meth:`place_layer`."""
         with _told_as(f"cannot keep blob {digest}"):
             os.rename(path, self.blob_path(digest))
+        if not is_on_disk:
+            self._unsettled.add(digest)
 
     def blobs(self) -> set[str]:
         return {f"sha256:{entry.name}" for entry in os.scandir(self._blobs)}
@@ -161,7 +169,11 @@ class BlobStore:
     async def settle(self) -> None:
         """Return when all that was placed survives a power cut."""
         with _told_as("cannot put an image on the disk"):
-            await trio.to_thread.run_sync(_sync_directories, (self._blobs, self._layers, self._root))
+            if unsettled := frozenset(self._unsettled):
+                await trio.to_thread.run_sync(jail.sync, str(self._root))
+                self._unsettled -= unsettled
+            else:
+                await trio.to_thread.run_sync(_sync_directories, (self._blobs, self._layers, self._root))
 
     # ----------------------------------------------------------------------------------------------------
 
