@@ -88,6 +88,9 @@ class Container:
         """The namespace that it is in now."""
         return Path(f"/proc/{self.inspect()['State']['Pid']}/ns/net")
 
+    def is_healthy(self) -> bool:
+        return bool(self.inspect()["State"]["Health"]["Status"] == "healthy")
+
     def endpoint(self, network: str = "bridge") -> Any:
         return self.inspect()["NetworkSettings"]["Networks"][network]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.api import steps
 from tests.conftest import DockerCli
 from tests.net.conftest import Container, succeed
 from tests.strictness import skip_for_lack_of
@@ -42,13 +43,13 @@ services:
         condition: service_healthy
   db:
     image: {image}
-    command: sh -c 'sleep 0.5; touch /ready; exec nc -ll -p 5432 -e echo data'
+    command: sh -c 'sleep 0.5; exec nc -ll -p 5432 -e echo data'
     stop_grace_period: 0s
     networks:
       back:
         aliases: [database, store]
     healthcheck:
-      test: ["CMD", "test", "-e", "/ready"]
+      test: ["CMD", "nc", "-w", "2", "127.0.0.1", "5432"]
       interval: 200ms
       timeout: 5s
       retries: 100
@@ -111,7 +112,7 @@ def test_three_services_come_up_talk_and_go(compose: Compose, docker: DockerCli,
     succeed(compose("up", "-d"))
     assert networks(docker) == ["shop_back", "shop_front"]
     proxy, app, db = (Container(docker, f"shop_{name}_1") for name in ("proxy", "app", "db"))
-    assert db.inspect()["State"]["Health"]["Status"] == "healthy"
+    assert db.is_healthy()
     assert proxy.say("wget", "-q", "-O", "-", "http://app:8000/") == "app"
     assert app.say("wget", "-q", "-O", "-", "http://gate.example/") == "front"
     assert app.interfaces() == {"eth0", "eth1"}
@@ -143,6 +144,8 @@ def test_services_scale_restart_and_are_made_anew(
     assert len(app.look_up("database")) == 3
     succeed(compose("stop", "-t", "0"))
     succeed(compose("start"))
+    for member in members:
+        steps.until(member.is_healthy)
     assert app.say("nc", "-w", "2", "store", "5432") == "data"
     project = tmp_path / "shop" / "docker-compose.yml"
     project.write_text(project.read_text().replace("10.212.5.77", "10.212.5.78"))

@@ -2,8 +2,9 @@
 
 import pytest
 
+from proad.model import errors
 from proad.model.container import Container, Status
-from proad.model.durations import format_duration
+from proad.model.durations import format_duration, parse_duration_ns
 from proad.model.health import Check, Health, HealthStatus, Probed, check_of, health_at_start
 from proad.model.hostconfig import ContainerConfig, Healthcheck, HostConfig
 
@@ -141,6 +142,24 @@ def test_a_probe_that_was_killed_says_after_what_time() -> None:
 )  # fmt: skip
 def test_durations_are_written_as_go_does(nanoseconds: int, text: str) -> None:
     assert format_duration(nanoseconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "nanoseconds"),
+    [
+        ("0", 0), ("0s", 0), ("1h2m3s", 3723 * 10**9), (".5s", 5 * 10**8), ("1.s", 10**9), ("1.5us", 1500),
+        ("2µs", 2000), ("2μs", 2000), ("2562047h", 2562047 * 3600 * 10**9),
+    ],
+)  # fmt: skip
+def test_durations_are_read_as_go_does(text: str, nanoseconds: int) -> None:
+    assert parse_duration_ns(text) == nanoseconds
+
+
+@pytest.mark.parametrize("text", ["", "1", "s", ".s", "1 s", "-1s", "2562048h", "9" * 400 + "h"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(errors.InvalidParameter) as caught:
+        parse_duration_ns(text)
+    assert caught.value.message == f'time: invalid duration "{text}"'
 
 
 # --- how a container is -------------------------------------------------------------------------------------

@@ -7,8 +7,6 @@ import io
 import os
 from typing import Any
 
-from proad.host.tarstream import Readable
-
 BUFFER_BYTES = 1 << 20
 LONGEST_MAGIC = 8
 
@@ -42,13 +40,13 @@ def compression_of(head: bytes) -> str:
     return next((name for magic, name in _MAGIC if head.startswith(magic)), "none")
 
 
-def decompressed(raw: "io.BufferedReader[Any]", compression: str) -> Readable:
+def decompressed(raw: "io.BufferedReader[Any]", compression: str) -> io.BufferedIOBase:
     """Read ``raw`` plain. Errors in the data come from the module that reads it: EOFError, an OSError without
     a number, or one of its own."""
     if compression == "gzip":
         from isal import igzip
 
-        unzipped: Readable = igzip.open(raw, "rb")  # type: ignore[no-untyped-call]
+        unzipped: io.BufferedIOBase = igzip.open(raw, "rb")  # type: ignore[no-untyped-call]
         return unzipped
     if compression == "zstd":
         import zstandard

@@ -23,6 +23,7 @@ _KINDS = {
     b"4": "block", b"5": "directory", b"6": "fifo",
 }  # fmt: skip
 _XATTR = "SCHILY.xattr."
+_ZEROS = bytes(BLOCK)
 
 
 class TarError(Exception):
@@ -112,7 +113,7 @@ class TarReader:
             StopIteration: at the end of the archive: a block of zeros, or nothing more.
         """
         header = self._stream.read(BLOCK)
-        if not header or not any(header):
+        if not header or header == _ZEROS[: len(header)]:
             if 0 < len(header) < BLOCK:
                 raise TarError("unexpected end of the archive")
             raise StopIteration

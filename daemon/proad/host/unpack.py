@@ -28,10 +28,12 @@ from typing import Any, Protocol
 from proad.host import jail
 from proad.host.decompress import BUFFER_BYTES, LONGEST_MAGIC, Source, compression_of, decompressed
 from proad.host.layertree import LayerTree, Limits, Refused, clean_name
-from proad.host.tarstream import Readable, TarError, TarReader
+from proad.host.tarstream import TarError, TarReader
 
 PROGRESS_INTERVAL_S = 0.1
 MEMORY_LIMIT_BYTES = 2 << 30
+PLAIN_BUFFER_BYTES = 1 << 17
+"""Of what is uncompressed: so much stays in a processor's cache between hashing and writing."""
 OVERHEAD_BYTES_PER_ENTRY = 8192
 """Headers and padding: what a stream may hold beside its files."""
 
@@ -102,29 +104,32 @@ class _Tee(io.RawIOBase):
         return count
 
 
-class _Hashed:
-    """The uncompressed stream: its digest is the layer's diff ID."""
+class _Hashed(io.RawIOBase):
+    """The uncompressed stream: its digest is the layer's diff ID.
 
-    def __init__(self, source: Readable, max_bytes: int, copy: _Copy | None) -> None:
+    Read it through a large buffer: of small files, each read of a header or of contents would cost as much
+    here as the file itself.
+    """
+
+    def __init__(self, source: io.BufferedIOBase, max_bytes: int, copy: _Copy | None) -> None:
         self._source = source
         self._left = max_bytes
         self._copy = copy
         self._hash: _Hash = hashlib.sha256()
 
-    def read(self, size: int, /) -> bytes:
-        data = self._source.read(size)
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._source.read1(len(buffer))  # what a pipe has brought is written while more comes
         self._left -= len(data)
         if self._left < 0:
             raise Refused("the archive is larger, once uncompressed, than what it may take here")
         self._hash.update(data)
         if self._copy:
             self._copy.write(data)
-        return data
-
-    def drain(self) -> None:
-        """Read what follows the archive's end: it counts for the digest."""
-        while self.read(BUFFER_BYTES):
-            pass
+        buffer[: len(data)] = data
+        return len(data)
 
     @property
     def digest(self) -> str:
@@ -167,11 +172,12 @@ def _work(job: dict[str, Any]) -> dict[str, Any]:
     plain = decompressed(raw, compression)
     _enter_jail(job["target"], job["parent"])
     limits = Limits(job["entries"], job["bytes"])
-    stream = _Hashed(
+    hashed = _Hashed(
         plain,
         limits.bytes + limits.entries * OVERHEAD_BYTES_PER_ENTRY,
         copy if compression not in _KEPT_AS_THEY_CAME else None,
     )
+    stream = io.BufferedReader(hashed, PLAIN_BUFFER_BYTES)
     result: dict[str, Any]
     if job["mode"] == "layer":
         tree = LayerTree(limits, any_device=job["any_device"])
@@ -179,10 +185,11 @@ def _work(job: dict[str, Any]) -> dict[str, Any]:
         result = {"size": tree.size, "entries": tree.entries}
     else:
         result = _members(TarReader(stream), limits)
-    stream.drain()
+    while stream.read(BUFFER_BYTES):  # what follows the archive's end counts for the digest
+        pass
     if job["sync"]:
         jail.sync("/")
-    result["diff_id"] = stream.digest
+    result["diff_id"] = hashed.digest
     result["compression"] = compression if compression in _KEPT_AS_THEY_CAME else "none"
     if copy:
         result["blob"] = {"digest": copy.digest, "size": copy.size}

@@ -4,10 +4,14 @@ import re
 from datetime import UTC, datetime
 
 from proad.model import errors
+from proad.model.gotext import quote
 
-_UNITS_NS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
-_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|µs|ms|s|m|h))+")
-_DURATION_PIECE = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)")
+_UNITS_NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+_UNITS_NS |= {"µs": 10**3, "μs": 10**3}  # the micro sign and the Greek letter
+_LONGEST_NS = 2**63
+_PIECE = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)"
+_DURATION = re.compile(f"0|(?:{_PIECE})+")
+_DURATION_PIECE = re.compile(_PIECE)
 _UNIX = re.compile(r"(-?[0-9]{1,18})(?:\.([0-9]{1,9}))?")
 _FRACTION = re.compile(r"\.([0-9]+)")
 
@@ -16,11 +20,14 @@ def parse_duration_ns(text: str) -> int:
     """Go's duration (``1h30m``, ``1.5s``) in nanoseconds.
 
     Raises:
-        errors.InvalidParameter: it is none.
+        errors.InvalidParameter: it is none, or longer than Go can say (292 years).
     """
     if not _DURATION.fullmatch(text):
-        raise errors.InvalidParameter(f"time: invalid duration {text!r}")
-    return sum(round(float(number) * _UNITS_NS[unit]) for number, unit in _DURATION_PIECE.findall(text))
+        raise errors.InvalidParameter(f"time: invalid duration {quote(text)}")
+    pieces = [float(number) * _UNITS_NS[unit] for number, unit in _DURATION_PIECE.findall(text)]
+    if sum(pieces) >= _LONGEST_NS:
+        raise errors.InvalidParameter(f"time: invalid duration {quote(text)}")
+    return sum(map(round, pieces))
 
 
 def format_duration(nanoseconds: int) -> str:
