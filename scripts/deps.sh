@@ -34,7 +34,9 @@ want python3-venv "a virtual environment of our own" python_has ensurepip
 want ca-certificates "fetching the Python packages" test -e /etc/ssl/certs/ca-certificates.crt
 if [ "$for_tests" = test ]; then
     want util-linux "namespaces for the tests" command -v unshare
+    want git "repositories as contexts of builds" command -v git
     want docker-compose "the tests bring services up with it" command -v docker-compose
+    want skopeo "the tests ask it what it sees in images and archives" command -v skopeo
 fi
 
 apt_install() {

@@ -38,8 +38,10 @@ start() {
     cat /proc/sys/net/ipv4/ip_forward >"$dir/forward.before"
     iptables -S FORWARD 2>/dev/null | head -n 1 >"$dir/policy.before"
     # dockerd wants its bridge to exist if it is not named docker0
-    ip link show "$bridge" >/dev/null 2>&1 || ip link add "$bridge" type bridge
-    ip address show dev "$bridge" | grep -qF "$subnet" || ip address add "$subnet" dev "$bridge"
+    ip link add "$bridge" type bridge || fail "there is a bridge $bridge already" \
+        "another dockerd of this script runs; if it died, remove what it left: ip link del $bridge"
+    touch "$dir/bridge.made"
+    ip address add "$subnet" dev "$bridge"
     ip link set "$bridge" up
     # An exec root belongs in memory, as /run is wherever systemd runs.
     [ -e "$dir/exec" ] || ln -s "$(mktemp -d "$(memory_directory)/proa-peer.XXXXXX")" "$dir/exec"
@@ -71,8 +73,10 @@ stop() {
         for tries in $(seq 100); do kill -0 "$pid" 2>/dev/null || break; sleep 0.2; done
         kill -KILL "$pid" 2>/dev/null || true
     fi
-    ip link del "$bridge" 2>/dev/null || true
-    remove_chains "$dir"
+    if [ -e "$dir/bridge.made" ]; then
+        ip link del "$bridge" 2>/dev/null || true
+        remove_chains "$dir"
+    fi
     local exec_root
     exec_root=$(realpath "$dir/exec")
     for under in "$dir" "$exec_root"; do

@@ -30,6 +30,14 @@ def pytest_configure(config: pytest.Config) -> None:
         plugin.pytest_configure(config)
 
 
+def find_docker_cli() -> str:
+    """Where the docker CLI is; without it the test is skipped."""
+    program = shutil.which("docker")
+    if program is None:
+        skip_for_lack_of("the docker CLI")
+    return program
+
+
 def _needs_root() -> None:
     if os.geteuid() != 0:
         skip_for_lack_of("root")
@@ -102,9 +110,7 @@ def api(daemon: Daemon, clean: None) -> Api:
 @pytest.fixture
 def docker(daemon: Daemon, clean: None, tmp_path: Path) -> DockerCli:
     """Run the unmodified docker CLI against ``daemon``: ``docker("run", "--rm", image, "true")``."""
-    program = shutil.which("docker")
-    if program is None:
-        skip_for_lack_of("the docker CLI")
+    program = find_docker_cli()
 
     def run(
         *arguments: str, input: bytes | None = None, timeout_s: float = 60.0

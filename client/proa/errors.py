@@ -4,12 +4,16 @@
     ├── BadHost            the host text (-H, PROA_HOST, DOCKER_HOST) cannot be used
     ├── Unreachable        nobody answers at the host
     │   └── Forbidden      the socket is there, this user may not open it
+    ├── BadName            the name of an image is not one
+    ├── CredentialsFailed  docker's configuration file or a credential helper cannot be used
+    ├── ContextFailed      there is nothing to build from: the context or the Dockerfile cannot be used
     ├── Lost               the daemon went away in the middle of an answer
     └── APIError           the daemon answered with an error; `.status`, `.message`
         ├── BadRequest     400
         ├── NotFound       404
         ├── Conflict       409
-        └── NotSupported   501
+        ├── NotSupported   501
+        └── WorkFailed     it had begun to answer: a pull, a push, a load or a build failed on the way
 
 `str()` of each is one line, fit to be shown to a user as it is.
 """
@@ -31,6 +35,18 @@ class Unreachable(ProaError):
 
 class Forbidden(Unreachable):
     """The daemon's socket exists but may not be opened by this user."""
+
+
+class BadName(ProaError):
+    """A name that no image can have."""
+
+
+class CredentialsFailed(ProaError):
+    """Docker's configuration file or a credential helper cannot be used."""
+
+
+class ContextFailed(ProaError):
+    """The context of a build, or its Dockerfile, is not there or cannot be used."""
 
 
 class Lost(ProaError):
@@ -64,6 +80,11 @@ class Conflict(APIError):
 
 class NotSupported(APIError):
     """The daemon knows the operation and does not offer it (501)."""
+
+
+class WorkFailed(APIError):
+    """What was begun failed on the way; `status` is the code that the daemon gave, which of a build is the
+    exit code of the command that failed, or 0."""
 
 
 _BY_STATUS: dict[int, type[APIError]] = {400: BadRequest, 404: NotFound, 409: Conflict, 501: NotSupported}

@@ -45,7 +45,7 @@ class Connection:
         self.sock.close()
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | Readable | None) -> None:
-        """Send a request; a body that is read from something goes out in chunks.
+        """Send a request; of a body that is read from something only the announcement (see `send_body`).
 
         Raises OSError, in particular when the other side answers and hangs up before it has read the body.
         """
@@ -59,10 +59,12 @@ class Connection:
         lines = [f"{method} {url} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
         head = "\r\n".join(lines).encode("latin-1")
         self.sock.sendall(head + body if isinstance(body, bytes) else head)
-        if body is not None and not isinstance(body, bytes):
-            while piece := body.read(UPLOAD_BYTES):
-                self.sock.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
-            self.sock.sendall(b"0\r\n\r\n")
+
+    def send_body(self, body: Readable) -> None:
+        """Send all that `body` has, in chunks. Raises OSError as `send` does, and what reading raises."""
+        while piece := body.read(UPLOAD_BYTES):
+            self.sock.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
+        self.sock.sendall(b"0\r\n\r\n")
 
     def read_head(self) -> Head:
         """The next answer's head; interim ones (100) are skipped. Raises Lost."""

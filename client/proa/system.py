@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from proa.transport import Answer, Transport
 
 if TYPE_CHECKING:
+    from proa.credentials import Credentials
     from proa.types import JSON, Event, Filters
 
 
@@ -48,6 +49,12 @@ class System:
     def disk_usage(self) -> JSON:
         """Images, containers and volumes with their sizes."""
         return cast("JSON", self._http.json("GET", "/system/df", patient=True))
+
+    def login(self, credentials: Credentials) -> tuple[str, str]:
+        """Show credentials to their registry, `server_address`; returns what the daemon says of it, and an
+        identity token to keep in place of the password, if the registry gives any. Raises APIError."""
+        answer = self._http.json("POST", "/auth", body=credentials.fields(), patient=True)
+        return answer.get("Status", ""), answer.get("IdentityToken", "")
 
     def events(
         self, *, since: str | None = None, until: str | None = None, filters: Filters | None = None

@@ -1,7 +1,8 @@
 """Sync, blocking. Requests to a daemon: versions, errors, JSON, streaming answers and hijacked connections.
 
 Plain requests share one kept-open connection; every streaming or hijacked answer has a connection of its own,
-so that they can be open at the same time. A Transport belongs to one thread.
+so that they can be open at the same time. A Transport belongs to one thread; while a streaming answer is
+read, another of its own goes on with the upload that is answered.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 from proa.errors import BadHost, Forbidden, HungUp, Lost, Unreachable, api_error
 from proa.hosts import Host
 from proa.http1 import CHUNK_BYTES, Connection, Head, Readable, percent
+from proa.upload import Upload
 
 NEWEST_VERSION = (1, 51)
 OLDEST_VERSION = (1, 22)
@@ -39,9 +41,10 @@ class Hijacked(NamedTuple):
 class Answer:
     """A streaming answer. Iterate over it for chunks, or use `lines()`; use `with`, or close it."""
 
-    def __init__(self, connection: Connection, head: Head, method: str) -> None:
+    def __init__(self, connection: Connection, head: Head, method: str, upload: Upload | None) -> None:
         self._connection = connection
-        self._pieces = connection.body(head, method)
+        self._upload = upload
+        self._pieces = self._received(connection.body(head, method))
         self.headers = head.headers
         self.media_type = head.headers.get("content-type", "")
 
@@ -56,6 +59,14 @@ class Answer:
 
     def __iter__(self) -> Iterator[bytes]:
         return self._pieces
+
+    def _received(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        try:
+            yield from pieces
+        except Lost:
+            if self._upload is not None:
+                self._upload.raise_error()  # why there is no more of the answer
+            raise
 
     def lines(self) -> Iterator[bytes]:
         """The body's lines that are not blank, without their ends, as they arrive."""
@@ -97,7 +108,14 @@ class Transport:
         return self._version
 
     def json(
-        self, method: str, path: str, query: Query | None = None, body: Body = None, *, patient: bool = False
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        body: Body = None,
+        *,
+        patient: bool = False,
+        headers: Mapping[str, str] | None = None,
     ) -> Any:
         """Send a request and decode the JSON answer (None when it has no body).
 
@@ -105,7 +123,7 @@ class Transport:
         Raises APIError for 4xx and 5xx; 304 is a success without a body, as Docker's clients treat it.
         """
         url = self._url(path, query)
-        head, content = self._plain(method, url, body, None if patient else self.timeout_s)
+        head, content = self._plain(method, url, body, None if patient else self.timeout_s, headers or {})
         _raise_for(head, content)
         return json.loads(content) if content.strip() else None
 
@@ -115,19 +133,29 @@ class Transport:
         Without a query the path is an unversioned one.
         """
         url = path if query is None else self._url(path, query)
-        head, content = self._plain("HEAD", url, None, self.timeout_s)
+        head, content = self._plain("HEAD", url, None, self.timeout_s, {})
         _raise_for(head, content)
         return head.headers
 
-    def stream(self, method: str, path: str, query: Query | None = None, body: Body = None) -> Answer:
-        """Send a request and return once the answer's head is there. Raises APIError for 4xx and 5xx."""
-        connection, head = self._open(method, self._url(path, query), body, {})
-        return Answer(connection, head, method)
+    def stream(
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        body: Body = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Send a request and return once the answer's head is there, perhaps before all of `body` is sent.
+
+        Raises APIError for 4xx and 5xx, and what reading `body` raises.
+        """
+        connection, head, upload = self._open(method, self._url(path, query), body, headers or {})
+        return Answer(connection, head, method, upload)
 
     def hijack(self, path: str, query: Query | None = None, body: Body = None) -> Hijacked:
         """POST and take the connection over for raw bytes both ways. Raises APIError for 4xx and 5xx."""
         upgrade = {"Connection": "Upgrade", "Upgrade": "tcp"}
-        connection, head = self._open("POST", self._url(path, query), body, upgrade)
+        connection, head, _ = self._open("POST", self._url(path, query), body, upgrade)
         return Hijacked(connection.sock, connection.take_early(), head.headers.get("content-type", ""))
 
     def _agree(self) -> tuple[int, int]:
@@ -144,18 +172,26 @@ class Transport:
         pairs = "&".join(f"{key}={percent(_query_text(value))}" for key, value in _flat(query or {}))
         return f"/v{_dotted(self.version())}{path}" + (f"?{pairs}" if pairs else "")
 
-    def _plain(self, method: str, url: str, body: Body, timeout_s: float | None) -> tuple[Head, bytes]:
+    def _plain(
+        self, method: str, url: str, body: Body, timeout_s: float | None, headers: Mapping[str, str]
+    ) -> tuple[Head, bytes]:
         kept = self._kept
         connection = self._reusable()
         connection.sock.settimeout(timeout_s)
         try:
-            head = _exchange(connection, method, url, body, {})
+            upload = _send(connection, method, url, body, headers)
+            if upload is not None:
+                upload.run()
+                upload.raise_error()
+            head = connection.read_head()
             content = b"".join(connection.body(head, method))
         except HungUp:
             self.close()
             if connection is not kept or method not in READING:
                 raise
-            return self._plain(method, url, body, timeout_s)  # it hung up while we were writing: ask anew
+            return self._plain(
+                method, url, body, timeout_s, headers
+            )  # it hung up while we were writing: ask anew
         except BaseException:
             self.close()  # an answer half read cannot be told from the next one
             raise
@@ -163,17 +199,27 @@ class Transport:
             self.close()
         return head, content
 
-    def _open(self, method: str, url: str, body: Body, headers: Mapping[str, str]) -> tuple[Connection, Head]:
+    def _open(
+        self, method: str, url: str, body: Body, headers: Mapping[str, str]
+    ) -> tuple[Connection, Head, Upload | None]:
         connection = self._connect()
         try:
             connection.sock.settimeout(None)
-            head = _exchange(connection, method, url, body, headers)
+            upload = _send(connection, method, url, body, headers)
+            if upload is not None:
+                upload.start()
+            try:
+                head = connection.read_head()
+            except Lost:
+                if upload is not None:
+                    upload.raise_error()
+                raise
             if head.status >= 400:
                 _raise_for(head, b"".join(connection.body(head, method)))
         except BaseException:
             connection.close()
             raise
-        return connection, head
+        return connection, head, upload
 
     def _reusable(self) -> Connection:
         if self._kept is not None and select.select([self._kept.sock], [], [], 0)[0]:
@@ -211,7 +257,10 @@ def explain_connect_failure(host: Host, error: OSError) -> Unreachable:
     )
 
 
-def _exchange(connection: Connection, method: str, url: str, body: Body, headers: Mapping[str, str]) -> Head:
+def _send(
+    connection: Connection, method: str, url: str, body: Body, headers: Mapping[str, str]
+) -> Upload | None:
+    """Send a request; where its body is read from something, that is left to the upload returned."""
     fields = {"User-Agent": "proa", **headers}
     payload: bytes | Readable | None
     if isinstance(body, Mapping):
@@ -227,7 +276,7 @@ def _exchange(connection: Connection, method: str, url: str, body: Body, headers
             connection.send(method, url, fields, payload)
     except TimeoutError:
         raise Lost("the daemon did not take the request in time") from None
-    return connection.read_head()
+    return None if payload is None or isinstance(payload, bytes) else Upload(connection, payload)
 
 
 def _raise_for(head: Head, content: bytes) -> None:

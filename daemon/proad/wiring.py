@@ -12,6 +12,10 @@ from proad.engine.acquire import Acquirer
 from proad.engine.addresses import Addresses
 from proad.engine.archives import Archives
 from proad.engine.bridges import Bridges
+from proad.engine.build import Builder
+from proad.engine.buildcopy import BuildCopies
+from proad.engine.buildrun import BuildRuns
+from proad.engine.buildstages import Parts
 from proad.engine.commit import Committer
 from proad.engine.connecting import Connector
 from proad.engine.containers import Containers
@@ -49,6 +53,7 @@ from proad.engine.resources import RunResources
 from proad.engine.roles import Roles
 from proad.engine.start import Starter
 from proad.engine.stats import Stats
+from proad.engine.stepimages import StepImages
 from proad.engine.streams import Streams
 from proad.engine.supervise import Supervisor
 from proad.engine.system import System
@@ -57,6 +62,7 @@ from proad.engine.waiting import Waiters
 from proad.host.apparmor import AppArmor
 from proad.host.archive import Unpacker
 from proad.host.blobs import BlobStore
+from proad.host.buildtrees import BuildTrees
 from proad.host.cgroup import Cgroups, detect_layout
 from proad.host.cgrouplimits import LimitFiles
 from proad.host.cgroupstats import CgroupStats
@@ -166,6 +172,10 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     )
     nursery.start_soon(registries.run)
     layers = LayerFetcher(blobs, unpacker, garbage, nursery, max_concurrent=config.max_concurrent_downloads)
+    puller = Puller(store, blobs, images, garbage, keeping, registries, layers)
+    helpers = Helpers(nursery)
+    trees = BuildTrees(helpers, config.data_root / "tmp", overlay.fixed_options)
+    step_images = StepImages(store, blobs, unpacker, trees, garbage, keeping)
     snapshots = Snapshots(config.data_root / "tmp")
     mounting = Mounting(config, store, volumes, overlay, images.resolve)
     firewall = Firewall(config.table)
@@ -229,33 +239,41 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     control = Control(store, locks, waiters, cgroups, streams, starter, health)
     limits = Limits(config, store, facts, LimitFiles(layout))
     connector = Connector(store, locks, networks, endpoints, naming, resources)
+    creator = Creator(store, images, mounting, networks, facts, cgroups, default_log, nursery)
+    remover = Remover(store, locks, control, disposer, resources, overlay)
+    build_runs = BuildRuns(store, creator, starter, remover, streams, waiters, locks, overlay)
+    copies = BuildCopies(blobs, trees, step_images)
+    parts = Parts(store, images, step_images, copies, build_runs, puller)
+    builder = Builder(blobs, trees, parts, registries.download)
     recovery = Recovery(
         config, store, locks, resources, disposer, supervisor, starter, control, limits, streams, exec_lives,
         conmon, cgroups, overlay, endpoints, naming, connector, network_repair, images, volumes, mounting,
-        nursery,
+        build_runs, nursery,
     )  # fmt: skip
     stats = Stats(store, CgroupStats(layout), NetworkCounters())
     nursery.start_soon(stats.run)
     roles = Roles(
         config=config,
         containers=Containers(store, locks, waiters, images, overlay, cgroups, facts, limits, naming),
-        creator=Creator(store, images, mounting, networks, facts, cgroups, default_log, nursery),
+        creator=creator,
         starter=starter,
         control=control,
-        remover=Remover(store, locks, control, disposer, resources, overlay),
+        remover=remover,
         streams=streams,
         execs=execs,
         stats=stats,
         exports=Exports(store, overlay, snapshots),
-        archives=Archives(store, overlay, mounting, resources, Helpers(nursery)),
+        archives=Archives(store, overlay, mounting, resources, helpers),
         committer=Committer(store, overlay, snapshots, images, control),
         images=images,
-        puller=Puller(store, blobs, images, garbage, keeping, registries, layers),
+        builder=builder,
+        puller=puller,
         pusher=Pusher(
             store,
             blobs,
             garbage,
             LayerPacker(store, blobs, garbage, keeping),
+            images,
             registries,
             max_concurrent=config.max_concurrent_uploads,
         ),

@@ -22,6 +22,7 @@ from tests.support.archives import (
     directory,
     docker_archive,
     image_config,
+    legacy_archive,
     make_tar,
     oci_layout,
     sha256,
@@ -163,14 +164,15 @@ def test_body_that_breaks_off_makes_no_image(api: Api, daemon: Daemon) -> None:
 @pytest.mark.parametrize(
     "compress", [bytes, gzip.compress, zstandard.compress], ids=["plain", "gzip", "zstd"]
 )
-@pytest.mark.parametrize("form", ["docker", "oci"])
+@pytest.mark.parametrize("form", ["docker", "legacy", "oci"])
 def test_load_takes_archives(api: Api, form: str, compress: "type[bytes]") -> None:
     begin = time.time()
-    archive = (
-        docker_archive([LOW, HIGH], ["two:1"], Cmd=["x"])
-        if form == "docker"
-        else oci_layout([LOW, HIGH], "docker.io/library/two:1", Cmd=["x"])
-    )
+    archives = {
+        "docker": docker_archive([LOW, HIGH], ["two:1"], Cmd=["x"]),
+        "legacy": legacy_archive([LOW, HIGH], ["two:1"], Cmd=["x"]),
+        "oci": oci_layout([LOW, HIGH], "docker.io/library/two:1", Cmd=["x"]),
+    }
+    archive = archives[form]
     lines = load(api, compress(archive), quiet=False)
     assert lines[-1] == {"stream": "Loaded image: two:1\n"}
     progress = [line for line in lines if line.get("status") == "Loading layer"]
@@ -440,24 +442,32 @@ def test_remove_of_what_containers_use(api: Api, daemon: Daemon) -> None:
     assert files(daemon) == set()
 
 
-def test_prune_removes_what_nobody_names_or_uses(api: Api) -> None:
+def test_prune_removes_what_nobody_names_or_uses(api: Api, daemon: Daemon) -> None:
     import_tar(api, OTHER)
     import_tar(api, LOW, repo="named", changes="LABEL keep=yes")
     import_tar(api, busybox_tar(), repo="used")
     api("POST", "/containers/create", json_body={"Image": "used", "Cmd": ["true"]}).expect(201)
-    begin = time.time()
+    begin, in_store = time.time(), stored_bytes(daemon)
     pruned = api("POST", "/images/prune").expect(200).json
     schema.check_answer("POST", "/images/prune", 200, pruned)
-    assert pruned["SpaceReclaimed"] == 100
+    assert pruned["SpaceReclaimed"] == in_store - stored_bytes(daemon) > 100
     assert [action for action, *_ in events_since(api, begin)] == ["delete", "prune"]
     assert names(api) == ["used:latest", "named:latest"]
     everything = {"dangling": ["false"]}
     kept = api("POST", "/images/prune", filters={**everything, "label!": ["keep=yes"]}).json
     assert not kept["ImagesDeleted"]
     assert api("POST", "/images/prune", filters={**everything, "until": ["1h"]}).json["SpaceReclaimed"] == 0
-    assert api("POST", "/images/prune", filters=everything).json["SpaceReclaimed"] == 6
+    in_store = stored_bytes(daemon)
+    pruned = api("POST", "/images/prune", filters=everything).json
+    assert pruned["SpaceReclaimed"] == in_store - stored_bytes(daemon) > 6
     assert names(api) == ["used:latest"]
     assert api("POST", "/images/prune", filters={"reference": ["x"]}).status == 400
+
+
+def stored_bytes(daemon: Daemon) -> int:
+    """Of the files of all layers, and of all blobs."""
+    places = (daemon.data_root / "blobs", *(daemon.data_root / "layers").glob("*/diff"))
+    return sum(path.lstat().st_size for place in places for path in place.rglob("*") if path.is_file())
 
 
 # --- running what was loaded --------------------------------------------------------------------------------
@@ -552,7 +562,7 @@ def test_full_disk_is_told_and_leaves_nothing(make_daemon: Callable[..., Daemon]
         before = files(daemon)
         answer = post_tar(daemon.api, "/images/create", big, fromSrc="-")
         assert answer.status in (400, 500)
-        assert "No space left on device" in answer.json["message"] or "larger than" in answer.json["message"]
+        assert "no space left on device" in answer.json["message"].lower()
         assert "error" in load(daemon.api, docker_archive([big], ["big:1"]))[-1]
         assert files(daemon) == before
         assert names(daemon.api) == ["small:latest"]

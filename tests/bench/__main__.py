@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import experiments
+from tests.bench.builds import build_rows
 from tests.bench.copies import copy_rows
 from tests.bench.engines import Engine, private_proad, running_peer
 from tests.bench.experiments import Samples
@@ -47,6 +48,7 @@ def plan(scale: float) -> list[tuple[str, int, Experiment]]:
         ("copies", some(2), lambda engine: copy_rows(engine, 20, some(128))),
         ("pulls", some(3), pull_rows),
         ("large pull", 1, lambda engine: large_pull_rows(engine, some(2000))),
+        ("builds", some(3), lambda engine: build_rows(engine, 1)),
         ("whole cycle", some(4), lambda engine: experiments.cycle_row(engine, 5)),
         ("16 clients", some(2), lambda engine: experiments.crowd_row(engine, some(6))),
         ("list", 1, lambda engine: experiments.list_row(engine, some(30))),

@@ -40,7 +40,8 @@ class Client:
         self._buffer.clear()
 
     def call(self, method: str, path: str, body: Any = None, *, raw: bytes | None = None) -> Any:
-        """Send one request and return its decoded JSON answer, or the bytes where the answer is not JSON.
+        """Send one request and return its decoded JSON answer, or the bytes where the answer is not JSON, or
+        lines of it.
 
         Raises:
             Refused: a status of 400 and above.
@@ -52,7 +53,8 @@ class Client:
         if status >= 400:
             raise Refused(f"{method} {path}: {status} {answer.decode(errors='replace').strip()}")
         kind = headers.get("content-type", "")
-        return json.loads(answer) if kind.startswith("application/json") and answer.strip() else answer
+        is_one = kind.startswith("application/json") and answer.strip() and b"}\r\n{" not in answer
+        return json.loads(answer) if is_one else answer
 
     def drain(self, path: str) -> int:
         """GET a chunked stream to its end and return how many bytes it took on the wire.

@@ -1,5 +1,6 @@
 """Fixtures of the client's tests: the `proa` command as a process of its own, on pipes or on a terminal."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import pytest
 
 import proa as proa_api
 from tests.cli.dialogue import Dialogue
+from tests.cli.recorder import Both, Outcome, Recorder, recording
+from tests.conftest import find_docker_cli
 from tests.support.daemon import Daemon
 
 
@@ -23,11 +26,18 @@ class Said(NamedTuple):
 
 
 Proa = Callable[..., Said]
+CONFIG = {"auths": {"https://index.docker.io/v1/": {"auth": "YTpi"}, "reg:5000": {"auth": "Yzpk"}}}
+"""Docker's configuration file, as `both` finds it."""
 
 
 def environment(host: str) -> dict[str, str]:
     """The environment of a command that talks to `host` and nobody else."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PROA_", "DOCKER_"))}
+    foreign = ("PROA_", "DOCKER_")
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(foreign) or key == "DOCKER_CONFIG"
+    }
     return {**kept, "PROA_HOST": host, "TERM": "xterm", "COLUMNS": "100"}
 
 
@@ -44,6 +54,13 @@ def run_proa(
         check=False,
     )
     return Said(completed.returncode, completed.stdout.decode(), completed.stderr.decode())
+
+
+@pytest.fixture(autouse=True)
+def docker_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Docker's configuration file is the test's own; it is not there yet."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker-config"))
+    return tmp_path / "docker-config" / "config.json"
 
 
 @pytest.fixture
@@ -88,3 +105,49 @@ def archive(tmp_path: Path) -> Path:
     path = tmp_path / "rootfs.tar"
     path.write_bytes(busybox_tar())
     return path
+
+
+@pytest.fixture(scope="module")
+def recorder() -> Iterator[Recorder]:
+    with recording() as made:
+        yield made
+
+
+@pytest.fixture
+def both(recorder: Recorder, docker_config: Path) -> Both:
+    """Run docker, then proa, with the same words, the same files and the same answers of the daemon."""
+    docker = find_docker_cli()
+    docker_config.parent.mkdir()
+    recorder.take()
+
+    programs = {"docker": [docker], "proa": [sys.executable, "-m", "proa"]}
+
+    def run(
+        *words: str, whose: str = "", input: bytes = b"", cwd: Path | None = None, **environ: str
+    ) -> tuple[Outcome, ...]:
+        outcomes = []
+        for program in [programs[whose]] if whose else programs.values():
+            docker_config.write_text(json.dumps(CONFIG))
+            env = {
+                **environment(recorder.host),
+                "DOCKER_HOST": recorder.host,
+                "DOCKER_CLI_HINTS": "false",
+                "DOCKER_BUILDKIT": "0",
+                **environ,
+            }
+            answers = list(recorder.answers)
+            ended = subprocess.run(
+                [*program, *words],
+                env=env,
+                input=input,
+                capture_output=True,
+                cwd=cwd,
+                timeout=60,
+                check=False,
+            )
+            recorder.answers = answers
+            config = json.loads(docker_config.read_text())
+            outcomes.append(Outcome(ended, recorder.take(), config))
+        return tuple(outcomes)
+
+    return run

@@ -196,8 +196,9 @@ def test_images(proa: Proa, image: str, archive: Path) -> None:
 def test_load_refuses_what_is_no_archive(proa: Proa, image: str) -> None:
     said = proa("load", input=b"this is no archive" * 1000)
     assert said.code == 1
-    assert said.err.startswith("Error response from daemon: ")
-    assert proa("load", "-i", "/does/not/exist").code == 1
+    assert "archive" in said.err
+    missing = proa("load", "-i", "/does/not/exist")
+    assert missing == (1, "", "open /does/not/exist: no such file or directory\n")
 
 
 def test_a_large_upload_shows_its_progress(
@@ -207,7 +208,8 @@ def test_a_large_upload_shows_its_progress(
     path.write_bytes(b"no archive" * (1 << 20))
     upload = terminal("load", "-i", str(path))
     upload.expect("Loading")
-    upload.expect("Error response from daemon")
+    upload.expect("MB/s")
+    upload.expect("archive")
     assert upload.end() == 1
 
 
@@ -240,10 +242,9 @@ def test_the_daemon_about_itself(proa: Proa, daemon: Daemon, image: str, sleeper
 
 def test_prune_asks_first(proa: Proa, image: str) -> None:
     proa("create", "--name", "idle", image)
-    asked = proa("container", "prune", input=b"n\n")
-    assert asked.code == 1
-    assert "Are you sure you want to continue? [y/N]" in asked.out
-    assert "cancelled" in asked.err
+    question = "WARNING! This will remove all stopped containers.\nAre you sure you want to continue? [y/N] "
+    assert proa("container", "prune", input=b"n\n") == (0, question, "")
+    assert proa("ps", "-aq").out != ""
     pruned = proa("system", "prune", input=b"y\n")
     assert pruned.code == 0
     assert "Deleted Containers:\n" in pruned.out
@@ -265,7 +266,7 @@ def test_completion_knows_the_names(proa: Proa, sleeper: str, daemon: Daemon) ->
     assert "sleeper" in suggestions("proa", "stop", "sle")
     assert "sleeper" not in suggestions("proa", "start", "sle")
     assert "busybox:latest" in suggestions("proa", "run", "busy")
-    assert {"pause", "port", "prune", "ps"} >= suggestions("proa", "p") >= {"pause", "port", "ps"}
+    assert suggestions("proa", "p") == {"pause", "port", "ps", "pull", "push"}
     assert "--detach" in suggestions("proa", "run", "--det")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import proa as proa_api
-from proa.cli.copy.pack import Packed
+from proa.cli.copy.pack import tree
 from proa.cli.copy.plan import (
     CopyRefused,
     Destination,
@@ -25,6 +25,7 @@ from proa.cli.copy.plan import (
 )
 from proa.cli.copy.unpack import Pieces, unpack
 from proa.errors import BadRequest
+from proa.packing import Packed
 from tests.api import steps
 from tests.cli.conftest import Proa, environment
 from tests.cli.dialogue import Dialogue
@@ -246,7 +247,7 @@ def test_a_hostile_archive_writes_nowhere_else(tmp_path: Path, items: list[Item]
 
 def test_what_is_packed_comes_out_the_same(local: Path) -> None:
     (local / "tree" / ("n" * 150)).write_text("long")
-    body = Packed(str(local / "tree"), "tree", lambda count: None)
+    body = Packed(tree(str(local / "tree"), "tree"))
     pieces = iter(lambda: body.read(1000), b"")
     unpack(Pieces(pieces, lambda count: None), str(local), "tree", "again")
     assert listing(local / "again") == listing(local / "tree")

@@ -38,7 +38,7 @@ def test_the_life_of_a_network(proa: Proa, image: str) -> None:
     assert proa("network", "rm", "n1").out == "n1\n"
     assert proa("network", "prune", "-f").out == ""
     proa("rm", "-f", "member")
-    assert proa("network", "prune", input=b"n\n").code == 1
+    assert proa("network", "prune", input=b"n\n").code == 0
     assert proa("network", "prune", "-f").out == "Deleted Networks:\nn2\n\n"
 
 

@@ -219,3 +219,43 @@ def test_failures_to_connect_say_what_to_do(tmp_path: Path) -> None:
 
 def test_percent_encoding() -> None:
     assert percent("a b/ä~", b"/") == "a%20b/%C3%A4~"
+
+
+class Pieces:
+    """A body of pieces; what is no bytes is raised or called."""
+
+    def __init__(self, *pieces: object) -> None:
+        self._pieces = list(pieces)
+
+    def read(self, size: int, /) -> bytes:
+        piece = self._pieces.pop(0) if self._pieces else b""
+        if isinstance(piece, Exception):
+            raise piece
+        if callable(piece):
+            piece = piece()
+        assert isinstance(piece, bytes)
+        return piece
+
+
+def test_an_answer_is_read_while_the_upload_goes_on(script: Script) -> None:
+    heard = threading.Event()
+
+    def last_piece() -> bytes:
+        assert heard.wait(5), "the answer was not read before the upload was over"
+        return b"end"
+
+    transport = script.transport([answer(b'{"status": "go on"}\n')])
+    with transport.stream("POST", "/load", None, Pieces(b"begin", last_piece)) as stream:
+        assert list(stream.objects()) == [{"status": "go on"}]
+        heard.set()
+
+
+def test_an_upload_that_cannot_be_read_is_the_error(script: Script) -> None:
+    silent = [b""] * 3
+    transport = script.transport(silent, silent, silent)
+    broken = OSError(5, "Input/output error")
+    for body in (Pieces(broken), Pieces(b"begin", broken)):
+        with pytest.raises(OSError, match="Input/output error"):
+            transport.stream("POST", "/load", None, body)
+    with pytest.raises(OSError, match="Input/output error"):
+        transport.json("PUT", "/archive", None, Pieces(broken))

@@ -5,7 +5,9 @@ is done once: the file is removed first. HOW is ``raise``, ``cancel``, ``kill`` 
 or ``undo`` (let the start fail at its end, and the undo called STEP fail as well).
 
 A STEP called ``commit 2`` is the second transaction from the moment of the order; ``before`` is when all of
-it is written but not committed. With ``$PATIENCE`` set, runtimes and monitors get so many seconds to answer.
+it is written but not committed. ``change 3`` is the third change from then on of what lies under the data
+root: something takes its place by a rename or goes, or a transaction.
+With ``$PATIENCE`` set, runtimes and monitors get so many seconds to answer.
 """
 
 import os
@@ -30,6 +32,9 @@ _real_run_undo = undo.run_undo
 _real_start = start.Starter._start_locked
 _real_transaction = db.Store.transaction
 _commits = 0
+_changes = _ordered_ns = 0
+_real_unlink = os.unlink
+_CHANGING = ("rename", "rmdir", "unlink")
 
 
 def _order() -> Path:
@@ -46,7 +51,7 @@ def _ordered(when: str, step: str) -> str:
         return "raise" if (when, step) == ("before", "record") else ""
     if (when, step) != (wanted_when, wanted_step.strip()):
         return ""
-    _order().unlink()
+    _real_unlink(_order())
     return how
 
 
@@ -85,7 +90,7 @@ async def _run_undo(store: Any, item: undo.Undo) -> bool:
     except FileNotFoundError:
         how, name = "", ""
     if how == "undo" and name.strip() == item.name:
-        _order().unlink()
+        _real_unlink(_order())
         item = undo.Undo(item.name, _fail, item.residue)
     return await _real_run_undo(store, item)
 
@@ -102,7 +107,31 @@ def _transaction(self: db.Store, **options: bool) -> Iterator[db.Transaction]:
     with _real_transaction(self, **options) as tx:
         yield tx
         _act(_ordered("before", f"commit {number}"))
+        _act(_ordered("before", f"change {_next_change()}"))
     _act(_ordered("after", f"commit {number}"))
+
+
+def _next_change() -> int:
+    """Its number since the order was given; 0 without one."""
+    global _changes, _ordered_ns
+    try:
+        ordered_ns = _order().stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+    _changes = _changes + 1 if ordered_ns == _ordered_ns else 1
+    _ordered_ns = ordered_ns
+    return _changes
+
+
+def _counted(real: Callable[..., None]) -> Callable[..., None]:
+    """A call that changes a directory; the daemon may die right before it."""
+
+    def change(path: Any, *args: Any, **kwargs: Any) -> None:
+        if str(path).startswith(str(_order().with_name("data"))):
+            _act(_ordered("before", f"change {_next_change()}"))
+        real(path, *args, **kwargs)
+
+    return change
 
 
 def _hurry(patience_s: float) -> None:
@@ -123,6 +152,8 @@ def install() -> None:
     _patch(undo, "run_undo", _run_undo)
     _patch(start.Starter, "_start_locked", _start)
     _patch(db.Store, "transaction", _transaction)
+    for name in _CHANGING:
+        _patch(os, name, _counted(getattr(os, name)))
 
 
 def main(argv: list[str]) -> int:

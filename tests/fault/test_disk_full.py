@@ -15,7 +15,8 @@ import pytest
 from tests.api import steps
 from tests.fault.conftest import close, events_of
 from tests.strictness import skip_for_lack_of
-from tests.support.archives import Item, make_tar
+from tests.support.archives import Item, docker_archive, make_tar
+from tests.support.contexts import TAR, pack
 from tests.support.daemon import Daemon
 from tests.support.images import busybox_tar
 from tests.support.registry import Registry, make_image
@@ -212,6 +213,65 @@ def test_import(small: SmallDiskDaemon) -> None:
     small.free()
     small.import_busybox("other:latest")
     small.api("DELETE", "/images/other:latest").expect(200)
+
+
+def test_images_that_do_not_fit(small: SmallDiskDaemon) -> None:
+    """Load, commit and a new name fail and leave nothing; saving and removing go on as ever."""
+    tar = {"Content-Type": "application/x-tar"}
+    layer = make_tar([Item("some", os.urandom(256 << 10))])
+    small.api("POST", "/images/load", body=docker_archive([layer], ["there:1"]), headers=tar).expect(200)
+    whole = small.api("GET", "/images/there:1/get").expect(200).body
+    made = steps.start(small.api, IMAGE, "sh", "-c", "head -c 900000 /dev/urandom >/big")
+    steps.wait_exit(small.api, made)
+    before = _stored(small)
+    for room_bytes in (0, 64 << 10, 1 << 20):
+        small.fill()
+        with small.filler.open("r+b") as file:
+            file.truncate(small.filler.stat().st_size - room_bytes)
+        big = make_tar([Item("big", os.urandom(1 << 20))])
+        answer = small.api("POST", "/images/load", body=docker_archive([big], ["big:1"]), headers=tar)
+        assert is_full(json.loads(answer.expect(200).body.splitlines()[-1])["error"])
+        answer = small.api("POST", "/commit", container=made, repo="big")
+        assert is_full(answer.message)
+        assert _stored(small) == before
+    exhaust(small)
+    assert is_full(small.api("POST", "/images/there:1/tag", repo="more").expect(500).message)
+    assert small.api("GET", "/images/there:1/get").expect(200).body == whole
+    gone = small.api("DELETE", "/images/there:1").expect(200).json
+    assert [set(item) for item in gone] == [{"Untagged"}, {"Deleted"}, {"Deleted"}]
+    assert len(before - _stored(small)) == 4
+    small.free()
+    small.remove_containers()
+    small.api("POST", "/images/load", body=whole, headers=tar).expect(200)
+    small.api("DELETE", "/images/there:1").expect(200)
+
+
+def _stored(daemon: SmallDiskDaemon) -> set[str]:
+    """Layers, blobs and unfinished work on the disk."""
+    root = daemon.data_root
+    paths = (path for folder in ("layers", "blobs/sha256", "tmp") for path in (root / folder).iterdir())
+    return {str(path.relative_to(root)) for path in paths if path != daemon.filler}
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "files"),
+    [
+        ("FROM busybox\n", {"large": os.urandom(DISK_BYTES)}),
+        ("FROM busybox\nCOPY large /a\nCOPY large /b\n", {"large": os.urandom(DISK_BYTES // 5)}),
+        ("FROM busybox\nRUN head -c 9000000 /dev/urandom >/a\nRUN head -c 9000000 /dev/urandom >/b\n", {}),
+    ],
+    ids=["context", "copy", "run"],
+)
+def test_builds(small: SmallDiskDaemon, dockerfile: str, files: dict[str, bytes]) -> None:
+    """What was built before it was full is there and whole; the rest has left nothing."""
+    body = pack({"Dockerfile": dockerfile, **files})
+    answer = small.api("POST", "/build", body=body, headers=TAR, forcerm=True)
+    assert any(words in answer.body.decode().lower() for words in (*FULL, "non-zero code")), answer.body
+    steps.until(lambda: list((small.data_root / "tmp").iterdir()) == [])
+    assert small.api("GET", "/containers/json", all=True).json == []
+    small.api("POST", "/build/prune").expect(200)
+    assert len(small.api("GET", "/images/json", all=True).json) == 1
+    assert len(list((small.data_root / "layers").iterdir())) == 1
 
 
 def test_pull(small: SmallDiskDaemon) -> None:

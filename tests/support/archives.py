@@ -87,6 +87,42 @@ def docker_archive(layers: Sequence[bytes], tags: Sequence[str], **config: objec
     )
 
 
+def legacy_archive(layers: Sequence[bytes], tags: Sequence[str], **config: object) -> bytes:
+    """What dockerd 20.10 saves: for each layer a directory with ``VERSION``, ``json``, ``layer.tar``; that is
+    a link where an earlier directory has the same layer.
+    """
+    content = image_config(layers, **config)
+    name = sha256(content)[7:] + ".json"
+    ids = [sha256(f"{number}".encode() + layer)[7:] for number, layer in enumerate(layers)]
+    first: dict[bytes, str] = {}
+    items = [Item(name, content)]
+    for number, (layer_id, layer) in enumerate(zip(ids, layers, strict=True)):
+        described = {"id": layer_id, "created": "1970-01-01T00:00:00Z", "os": "linux"}
+        if number:
+            described["parent"] = ids[number - 1]
+        items += [
+            directory(f"{layer_id}/"),
+            Item(f"{layer_id}/VERSION", b"1.0"),
+            Item(f"{layer_id}/json", json.dumps(described).encode()),
+            symlink(f"{layer_id}/layer.tar", f"../{first[layer]}/layer.tar")
+            if layer in first
+            else Item(f"{layer_id}/layer.tar", layer),
+        ]
+        first.setdefault(layer, layer_id)
+    manifest = [
+        {"Config": name, "RepoTags": list(tags) or None, "Layers": [f"{each}/layer.tar" for each in ids]}
+    ]
+    repositories: dict[str, dict[str, str]] = {}
+    for tag in tags:
+        repository, _, text = tag.rpartition(":")
+        repositories.setdefault(repository, {})[text] = ids[-1]
+    items += [
+        Item("manifest.json", json.dumps(manifest).encode()),
+        Item("repositories", json.dumps(repositories).encode()),
+    ]
+    return make_tar(items)
+
+
 def oci_layout(layers: Sequence[bytes], name: str = "", **config: object) -> bytes:
     """An OCI image layout whose layers are compressed."""
     blobs: dict[str, bytes] = {}

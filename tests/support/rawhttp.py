@@ -69,7 +69,8 @@ class Api:
         timeout_s: float = 60.0,
         **query: object,
     ) -> Answer:
-        """Ask ``method`` ``path``; keyword arguments are the query (lists and dicts go as JSON)."""
+        """Ask ``method`` ``path``; keyword arguments are the query (lists and dicts go as JSON, a tuple as
+        one parameter for each member)."""
         connection = UnixConnection(self.path, timeout_s)
         try:
             self.send(connection, method, path, json_body, body, headers, version, query)
@@ -100,7 +101,12 @@ class Api:
     ) -> None:
         target = (f"/{version}" if version else "") + quote(path, safe="/:@%")
         if query:
-            target += "?" + urlencode({name: _shown(value) for name, value in query.items()})
+            pairs = [
+                (name, _shown(one))
+                for name, value in query.items()
+                for one in (value if isinstance(value, tuple) else (value,))
+            ]
+            target += "?" + urlencode(pairs)
         sent = dict(headers or {})
         if json_body is not None:
             body = json.dumps(json_body).encode()

@@ -101,7 +101,9 @@ def _usage_failed(error: click.UsageError) -> int:
             f" (did you mean {', '.join(error.possibilities)}?)" if error.possibilities else ""
         )
     elif isinstance(error, click.BadParameter) and isinstance(error.param, click.Option):
-        words = f'invalid argument for "{", ".join(error.param.opts)}" flag: {error.message}'
+        given = getattr(error, "given", None)
+        value = "" if given is None else f'"{given}" '
+        words = f'invalid argument {value}for "{", ".join(error.param.opts)}" flag: {error.message}'
     print(f"{words}\n\n{_usage(ctx)}\n\nRun '{path} --help' for more information", file=sys.stderr)
     return USAGE_FAILED
 

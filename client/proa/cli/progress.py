@@ -7,6 +7,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import FileIO
 from typing import BinaryIO
 
 from proa.transport import Readable
@@ -16,7 +17,7 @@ WORTH_SHOWING_BYTES = 8 * 1024 * 1024
 
 
 @contextmanager
-def shown(file: BinaryIO, what: str, quiet: bool) -> Iterator[Readable]:
+def shown(file: BinaryIO | FileIO, what: str, quiet: bool) -> Iterator[Readable]:
     """The file, read through a bar on stderr: with its share where the size is known, else with its rate."""
     size = _size(file)
     if quiet or not sys.stderr.isatty() or (size is not None and size < WORTH_SHOWING_BYTES):
@@ -28,7 +29,7 @@ def shown(file: BinaryIO, what: str, quiet: bool) -> Iterator[Readable]:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what, total=size)
-        yield _Counted(file, lambda count: progress.advance(task, count))
+        yield _Counted(file, lambda count: progress.advance(task, count), progress.stop)
 
 
 @contextmanager
@@ -70,19 +71,24 @@ def advancing(what: str, total: int | None, *, is_wanted: bool) -> Iterator[Call
         yield lambda count: progress.advance(task, count)
 
 
-def _size(file: BinaryIO) -> int | None:
+def _size(file: BinaryIO | FileIO) -> int | None:
     status = os.fstat(file.fileno())
     return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 class _Counted:
-    """A file whose reading is counted."""
+    """A file whose reading is counted; at its end the answer begins, and with that what else is shown."""
 
-    def __init__(self, file: BinaryIO, count: Callable[[int], None]) -> None:
+    def __init__(
+        self, file: BinaryIO | FileIO, count: Callable[[int], object], stop: Callable[[], object]
+    ) -> None:
         self._file = file
         self._count = count
+        self._stop = stop
 
     def read(self, size: int, /) -> bytes:
         data = self._file.read(size)
         self._count(len(data))
+        if not data:
+            self._stop()
         return data

@@ -19,7 +19,13 @@ class Entry(NamedTuple):
 COMMANDS: dict[str, Entry] = {
     "run": Entry("run", "run", "Create and run a new container from an image"),
     "ps": Entry("ps", "ps", "List containers"),
+    "build": Entry("build", "build", "Build an image from a Dockerfile"),
+    "pull": Entry("transfers", "pull", "Download an image from a registry"),
+    "push": Entry("transfers", "push", "Upload an image to a registry"),
     "images": Entry("images", "images", "List images"),
+    "login": Entry("login", "login", "Authenticate to a registry"),
+    "logout": Entry("login", "logout", "Log out from a registry"),
+    "search": Entry("search", "search", "Search Docker Hub for images"),
     "version": Entry("daemon", "version", "Show version information"),
     "info": Entry("daemon", "info", "Display system-wide information"),
     "attach": Entry("attach", "attach", "Attach standard input, output and error to a running container"),
@@ -43,6 +49,7 @@ COMMANDS: dict[str, Entry] = {
     "restart": Entry("lifecycle", "restart", "Restart one or more containers"),
     "rm": Entry("lifecycle", "rm", "Remove one or more containers"),
     "rmi": Entry("images", "rmi", "Remove one or more images"),
+    "save": Entry("archives", "save", "Save one or more images to a tar archive"),
     "start": Entry("start", "start", "Start one or more stopped containers"),
     "stats": Entry("stats", "stats", "Display a live stream of what containers use"),
     "stop": Entry("lifecycle", "stop", "Stop one or more running containers"),
@@ -59,7 +66,16 @@ _OF_CONTAINERS = (
     *("restart", "rm", "run", "start", "stats", "stop", "top", "unpause", "update", "wait"),
 )
 
+_OF_IMAGES = ("build", "history", "import", "load", "pull", "push", "save", "tag")
+
 GROUPS: dict[str, tuple[str, dict[str, Entry]]] = {
+    "builder": (
+        "Manage builds",
+        {
+            "build": COMMANDS["build"],
+            "prune": Entry("prune", "prune_builds", "Remove build cache"),
+        },
+    ),
     "container": (
         "Manage containers",
         {
@@ -72,14 +88,11 @@ GROUPS: dict[str, tuple[str, dict[str, Entry]]] = {
     "image": (
         "Manage images",
         {
-            "history": COMMANDS["history"],
-            "import": COMMANDS["import"],
+            **{name: COMMANDS[name] for name in _OF_IMAGES},
             "inspect": Entry("inspect", "inspect_image", "Display detailed information on images"),
-            "load": COMMANDS["load"],
             "ls": COMMANDS["images"],
             "prune": Entry("prune", "prune_images", "Remove unused images"),
             "rm": COMMANDS["rmi"],
-            "tag": COMMANDS["tag"],
         },
     ),
     "network": (

@@ -14,6 +14,14 @@ from proa.cli.complete import any_container, network
 from proa.cli.parse import attachments, quantities
 
 
+class UnusableValue(click.BadParameter):
+    """A flag's value that cannot be meant; `given` is what was typed."""
+
+    def __init__(self, message: str, given: str) -> None:
+        super().__init__(message)
+        self.given = given
+
+
 def parsed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     """A flag's type made of a parsing function; its ValueError becomes a usage error."""
 
@@ -21,7 +29,7 @@ def parsed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
         try:
             return parse(given)
         except ValueError as error:
-            raise click.BadParameter(str(error)) from None
+            raise UnusableValue(str(error), given) from None
 
     return convert
 

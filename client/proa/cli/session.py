@@ -10,7 +10,7 @@ from typing import TextIO
 import click
 
 from proa.client import Client, connect
-from proa.errors import APIError, NotFound, ProaError
+from proa.errors import APIError, NotFound, ProaError, WorkFailed
 
 WORKERS = 16
 
@@ -81,13 +81,13 @@ def _all(
 
 def describe(error: ProaError) -> str:
     """The line that tells a user about an error, with what to do where we know it."""
-    if not isinstance(error, APIError):
+    if not isinstance(error, APIError) or isinstance(error, WorkFailed):
         return str(error)
     hint = ""
     if isinstance(error, NotFound) and "No such container" in error.message:
         hint = " (`proa ps -a` lists the containers there are)"
     elif isinstance(error, NotFound) and "No such image" in error.message:
-        hint = " (`proa images` lists those there are; `proa load` and `proa import` add some)"
+        hint = " (`proa images` lists those there are; `proa pull`, `proa build` and `proa load` add some)"
     elif isinstance(error, NotFound) and error.message.startswith("network "):
         hint = " (`proa network ls` lists the networks there are)"
     elif isinstance(error, NotFound) and "volume" in error.message.lower():
@@ -106,13 +106,13 @@ def is_colourful(out: TextIO) -> bool:
     return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "") not in ("", "dumb")
 
 
-def confirm(question: str, force: bool) -> bool:
-    """Ask before something is destroyed, unless `force`; no answer is a no."""
+def confirm(warning: str, force: bool) -> None:
+    """Ask before something is destroyed, unless `force`. No answer is a no, and a no ends the command."""
     if force:
-        return True
-    print(question)
-    print("Are you sure you want to continue? [y/N] ", end="", flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+        return
+    print(f"{warning}Are you sure you want to continue? [y/N] ", end="", flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise SystemExit(0)
 
 
 pass_session = click.make_pass_decorator(Session)

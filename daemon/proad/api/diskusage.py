@@ -50,7 +50,7 @@ async def _measure(roles: Roles, wanted: Collection[str], version: ApiVersion) -
     """Trio-flavoured: the answer but for its containers."""
     usage: Json = {}
     if "image" in wanted:
-        images = roles.images.usage()
+        images = await roles.images.usage()
         usage["LayersSize"] = images.layers_bytes
         usage["Images"] = [imagewire.summary(item, version, None) for item in images.summaries]
     if "volume" in wanted:

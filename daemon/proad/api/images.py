@@ -1,24 +1,21 @@
 """asyncio-flavoured. Image routes: parse, call, show. Archives come in through ``upload``."""
 
-import asyncio
 import io
 from collections.abc import Awaitable
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
 from proad.api import imagewire, params
-from proad.api.progress import Report, stream_progress
+from proad.api.progress import Report, encode_line, stream_progress
 from proad.api.pull import pull
 from proad.api.server import VERSION, call, call_while_connected, json_response, roles_of
 from proad.api.upload import feed
 from proad.engine.imagelisting import ImageQuery
 from proad.engine.images import Images
-from proad.model import errors, filters
-from proad.model.gojson import UNREADABLE
+from proad.model import errors, filters, platforms
 from proad.model.image import Image
-from proad.model.imagearchive import Platform, parse_platform
+from proad.model.imagearchive import Platform
 from proad.model.reference import parse_reference, parse_repository_tag
 
 
@@ -62,7 +59,7 @@ async def get_images(request: web.Request) -> web.StreamResponse:
 async def get_image(request: web.Request) -> web.StreamResponse:
     images, query, version = roles_of(request).images, request.query, request[VERSION]
     with_manifests = version >= (1, 48) and params.boolean(query, "manifests")
-    platform = _platform(query.get("platform", "")) if version >= (1, 49) else None
+    platform = params.platform(query) if version >= (1, 49) else None
     if with_manifests and platform:
         raise errors.InvalidParameter(
             "conflicting options: manifests and platform options cannot both be set"
@@ -76,7 +73,7 @@ async def get_image(request: web.Request) -> web.StreamResponse:
 
 async def get_history(request: web.Request) -> web.StreamResponse:
     images, version = roles_of(request).images, request[VERSION]
-    platform = _platform(request.query.get("platform", "")) if version >= (1, 48) else None
+    platform = params.platform(request.query) if version >= (1, 48) else None
     lineage = images.lineage(_named(request, images, platform))
     return json_response(imagewire.history([(image, images.names(image.id)) for image in lineage]))
 
@@ -92,7 +89,7 @@ def _named(request: web.Request, images: Images, platform: Platform | None) -> I
     if platform and not platform.matches(image.os, image.architecture, image.variant):
         raise errors.NotFound(
             f"image with reference {name} was found but its platform ({image.os}/{image.architecture}) "
-            f"does not match the specified platform ({platform.os}/{platform.architecture})"
+            f"does not match the specified platform ({platforms.describe(platform)})"
         )
     return image
 
@@ -100,21 +97,6 @@ def _named(request: web.Request, images: Images, platform: Platform | None) -> I
 def _manifests(images: Images, image: Image) -> list[dict[str, Any]]:
     content = images.content(image)
     return [imagewire.manifest_summary(image, content.size_bytes, content.is_whole, content.containers)]
-
-
-def _platform(text: str) -> Platform | None:
-    """``linux/amd64``, or the JSON object that newer clients send.
-
-    Raises:
-        errors.InvalidParameter: neither.
-    """
-    if not text.startswith("{"):
-        return parse_platform(text)
-    try:
-        fields = msgspec.json.decode(text.encode(), type=dict[str, str])
-    except UNREADABLE as error:
-        raise errors.InvalidParameter(f"failed to parse platform: {error}") from error
-    return parse_platform("/".join(filter(None, map(fields.get, ("os", "architecture", "variant")))))
 
 
 # --- coming in ----------------------------------------------------------------------------------------------
@@ -129,7 +111,7 @@ async def post_create(request: web.Request) -> web.StreamResponse:
     if not source:
         raise errors.InvalidParameter('missing parameter "fromSrc"')
     reference = parse_repository_tag(query.get("repo", ""), query.get("tag", ""))
-    platform = _platform(query.get("platform", "")) if request[VERSION] >= (1, 32) else None
+    platform = params.platform(query) if request[VERSION] >= (1, 32) else None
     message = query.get("message", "") or f"Imported from {source}"
     changes = query.getall("changes", [])
 
@@ -160,49 +142,25 @@ async def post_create(request: web.Request) -> web.StreamResponse:
         )
 
     image = await feed(request, work)
-    return web.Response(body=_line({"status": image.id}), content_type="application/json")
+    return web.Response(body=encode_line({"status": image.id}), content_type="application/json")
 
 
 async def post_load(request: web.Request) -> web.StreamResponse:
     """Load images from an archive in the body. As from Docker, failures are told in the stream, after a
     200."""
     images, version = roles_of(request).images, request[VERSION]
-    platform = _platform(request.query.get("platform", "")) if version >= (1, 48) else None
+    platform = params.platform(request.query) if version >= (1, 48) else None
     quiet = params.boolean(request.query, "quiet", True)
-    response = web.StreamResponse(headers={"Content-Type": "application/json"})
-    lines: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
 
-    def work(archive: io.FileIO) -> Awaitable[object]:
-        return call_while_connected(
-            request, images.load, archive, quiet=quiet, platform=platform, report=lines.put_nowait
-        )
+    async def work(report: Report) -> object:
+        def load(archive: io.FileIO) -> Awaitable[object]:
+            return call_while_connected(
+                request, images.load, archive, quiet=quiet, platform=platform, report=report
+            )
 
-    async def load() -> None:
-        try:
-            await feed(request, work)
-        except errors.ProaError as error:
-            lines.put_nowait({"errorDetail": {"message": error.message}, "error": error.message})
-        finally:
-            lines.put_nowait(None)
+        return await feed(request, load)
 
-    loading = asyncio.ensure_future(load())
-    try:
-        while (line := await lines.get()) is not None:
-            if not response.prepared:
-                await response.prepare(request)
-            await response.write(_line(line))
-        await loading
-    finally:
-        loading.cancel()
-        await asyncio.gather(loading, return_exceptions=True)
-    if not response.prepared:
-        await response.prepare(request)
-    await response.write_eof()
-    return response
-
-
-def _line(value: dict[str, Any]) -> bytes:
-    return msgspec.json.encode(value) + b"\r\n"
+    return await stream_progress(request, work, tells_all_failures=True)
 
 
 # --- changing -----------------------------------------------------------------------------------------------

@@ -100,7 +100,8 @@ def inspect(
         shown["VirtualSize"] = image.size_bytes
     # Gone from Docker's answers with version 1.45. docker-compose 1.29, which Debian has, speaks the newest
     # version there is and still cannot make a container anew without it.
-    shown["ContainerConfig"] = {**_CONTAINER_FIELDS, **_CONFIG_ALWAYS}
+    made_with: Json = msgspec.to_builtins(image.built_with) if image.built_with is not None else {}
+    shown["ContainerConfig"] = {**_CONTAINER_FIELDS, **_CONFIG_ALWAYS, **made_with}
     if version < (1, 45):
         shown["Container"] = ""
     if version >= (1, 48):

@@ -3,8 +3,12 @@
 import re
 from collections.abc import Mapping
 
+import msgspec
+
 from proad.model import errors
 from proad.model.durations import parse_timestamp_ns
+from proad.model.gojson import UNREADABLE
+from proad.model.imagearchive import Platform, parse_platform
 
 _TRUE = frozenset({"1", "true", "yes"})
 _FALSE = frozenset({"", "0", "false", "no", "none"})
@@ -64,6 +68,22 @@ def timestamp_ns(query: Query, name: str, *, now_ns: int) -> int | None:
     """
     text = query.get(name, "")
     return parse_timestamp_ns(text, now_ns=now_ns) if text else None
+
+
+def platform(query: Query) -> Platform | None:
+    """Return the platform, None where it is absent: ``linux/amd64``, or the JSON object of newer clients.
+
+    Raises:
+        errors.InvalidParameter: neither.
+    """
+    text = query.get("platform", "")
+    if not text.startswith("{"):
+        return parse_platform(text)
+    try:
+        fields = msgspec.json.decode(text.encode(), type=dict[str, str])
+    except UNREADABLE as error:
+        raise errors.InvalidParameter(f"failed to parse platform: {error}") from error
+    return parse_platform("/".join(filter(None, map(fields.get, ("os", "architecture", "variant")))))
 
 
 def require_json(content_type: str, has_body: bool) -> None:

@@ -16,10 +16,14 @@ Report = Callable[[Line], None]
 
 
 async def stream_progress(
-    request: web.Request, work: Callable[[Report], Awaitable[object]]
+    request: web.Request,
+    work: Callable[[Report], Awaitable[object]],
+    *,
+    tells_all_failures: bool = False,
 ) -> web.StreamResponse:
-    """Answer with the lines that ``work`` reports. What fails before the first is an error of its own, what
-    fails later is the last line; where the client goes away, ``work`` is cancelled.
+    """Answer with the lines that ``work`` reports. What fails before the first is an error of its own, unless
+    the stream ``tells_all_failures``; what fails later is the last line. Where the client goes away, ``work``
+    is cancelled.
 
     Raises:
         errors.ProaError: what ``work`` raises before it reports anything.
@@ -47,7 +51,9 @@ async def stream_progress(
             await working
         except errors.ProaError as error:
             if not response.prepared:
-                raise
+                if not tells_all_failures:
+                    raise
+                await response.prepare(request)
             await response.write(encode_line(failure(error.message)))
     finally:
         working.cancel()

@@ -7,13 +7,10 @@ from aiohttp import web
 from proad.model import errors
 
 _NOT_BUILT: dict[str, tuple[tuple[str, str], ...]] = {
-    "building images": (
-        ("POST", "/build"),
-        ("POST", "/build/cancel"),
+    "BuildKit": (
         ("POST", "/session"),
         ("POST", "/grpc"),
     ),
-    "exporting images": (("GET", "/images/get"), ("GET", "/images/{name:.+}/get")),
     "plugins": (
         ("GET", "/plugins/privileges"),
         ("POST", "/plugins/pull"),
@@ -43,7 +40,6 @@ def routes() -> list[web.RouteDef]:
             found.append(web.RouteDef(method, f"/{first}/{{rest:.*}}", refuse_swarm, {}))
     found += [
         web.RouteDef("GET", "/plugins", get_plugins, {}),
-        web.RouteDef("POST", "/build/prune", prune_build_cache, {}),
         web.RouteDef("GET", "/plugins/{name:.+}/json", refuse_plugin, {}),
         web.RouteDef("DELETE", "/plugins/{name:.+}", refuse_plugin, {}),
     ]
@@ -66,11 +62,6 @@ async def refuse_swarm(_request: web.Request) -> web.StreamResponse:
 
 async def get_plugins(_request: web.Request) -> web.StreamResponse:
     return web.json_response([])
-
-
-async def prune_build_cache(_request: web.Request) -> web.StreamResponse:
-    """Without building there is no cache; ``docker system prune`` asks for it among all else."""
-    return web.json_response({"CachesDeleted": [], "SpaceReclaimed": 0})
 
 
 async def refuse_plugin(request: web.Request) -> web.StreamResponse:

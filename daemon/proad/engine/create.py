@@ -70,8 +70,8 @@ class Creator:
         self._nursery = nursery
         self._random = SystemRandom()
 
-    async def create(self, name: str | None, request: CreateRequest) -> Created:
-        """Create a container from a request that is valid in itself.
+    async def create(self, name: str | None, request: CreateRequest, *, for_build: bool = False) -> Created:
+        """Create a container from a request that is valid in itself; ``for_build`` marks it as a build's.
 
         Raises:
             errors.NotFound: no such image or linked container.
@@ -97,6 +97,7 @@ class Creator:
             host_config=host_config,
             networks=request.networks,
             links=make_links(self._store, host_config),
+            of_build=for_build,
         )
         mounts = await self._mounting.register(container, lambda ref: find_container(self._store, ref))
         if request.is_read_only_flat:

@@ -6,11 +6,20 @@ about to need.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from proad.host.blobs import BlobStore
 from proad.store.db import Store
+
+
+@dataclass(frozen=True)
+class Swept:
+    """The chain IDs of layers that went, and the bytes of those layers' files and of blobs."""
+
+    layers: Collection[str]
+    space_bytes: int
 
 
 class Garbage:
@@ -18,6 +27,7 @@ class Garbage:
         self._store = store
         self._blobs = blobs
         self._pins: Counter[str] = Counter()
+        self._held: Counter[str] = Counter()
 
     @contextmanager
     def pinned(self, names: Iterable[str]) -> Iterator[None]:
@@ -29,6 +39,19 @@ class Garbage:
         finally:
             self._pins.subtract(held)
             self._pins = +self._pins
+
+    @contextmanager
+    def holding(self, image_id: str) -> Iterator[None]:
+        """Keep an image from being removed for as long as the block runs: a build goes on from it."""
+        self._held[image_id] += 1
+        try:
+            yield
+        finally:
+            self._held[image_id] -= 1
+            self._held = +self._held
+
+    def is_held(self, image_id: str) -> bool:
+        return image_id in self._held
 
     def unneeded_layers(self) -> set[str]:
         """Chain IDs of layers that are there and belong to no image, no container and no work in progress."""
@@ -45,14 +68,16 @@ class Garbage:
             needed.update((image.id, image.manifest_digest, *image.layer_blobs))
         return self._blobs.blobs() - needed
 
-    async def sweep(self) -> set[str]:
-        """Remove what nobody needs; returns the chain IDs of the layers that went.
+    async def sweep(self) -> Swept:
+        """Remove what nobody needs; returns what that was.
 
         Raises:
             errors.System: something cannot be deleted; it is out of the store all the same.
         """
-        layers = self.unneeded_layers()
-        for digest in self.unneeded_blobs():
+        layers, blobs = self.unneeded_layers(), self.unneeded_blobs()
+        space_bytes = sum(self._blobs.blob_size(digest) or 0 for digest in blobs)
+        space_bytes += sum(info.size_bytes for info in map(self._blobs.layer, layers) if info)
+        for digest in blobs:
             self._blobs.remove_blob(digest)
         await self._blobs.remove_layers(layers)
-        return layers
+        return Swept(layers, space_bytes)

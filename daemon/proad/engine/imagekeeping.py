@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
+import structlog
 import trio
 
 from proad.engine.imagegarbage import Garbage
@@ -13,6 +14,8 @@ from proad.model import errors, imagearchive
 from proad.model.image import Image
 from proad.model.imagearchive import Descriptor
 from proad.store.db import Transaction
+
+log = structlog.get_logger(__name__)
 
 
 class ImageKeeping:
@@ -59,7 +62,10 @@ class ImageKeeping:
             yield
         except BaseException:
             with trio.CancelScope(shield=True):
-                await self._garbage.sweep()
+                try:
+                    await self._garbage.sweep()
+                except errors.System as error:  # the next sweep takes it; what failed first is what to tell
+                    log.error("image store not swept", error=error.message)
             raise
 
 

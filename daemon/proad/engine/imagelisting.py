@@ -1,5 +1,6 @@
 """Trio-flavoured. Which images a list or a prune means: Docker's filters as predicates. Never waits."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -69,9 +70,11 @@ def list_images(store: Store, query: ImageQuery, resolve: Callable[[str], Image]
         ]
         if not matches(image) or (patterns and not names):
             continue
-        if not names and image.id in parents and not query.all:
+        if image.id in parents and (dangling or not (names or query.all)):
             continue
-        if dangling is not None and dangling != (not any(name.tag for name in names)):
+        if dangling and any(name.tag for name in names):
+            continue
+        if dangling is False and not names:  # Docker: with a digest for a name it is not dangling here
             continue
         found.append(
             ImageSummary(
@@ -92,11 +95,14 @@ def prune_predicate(filters: Filters) -> tuple[Predicate, bool]:
     """
     _check_names(filters, PRUNE_FILTERS)
     dangling = parse_boolean(filters, "dangling")
+    parse_time_ns(filters, "until")  # one at most, other than for lists
     matches = _predicate(filters, _no_lookup)
-    unwanted = filters.get("label!", [])
+    unwanted, by_age = filters.get("label!"), "until" in filters
     return (
         lambda image: (
-            matches(image) and not any(match_labels(image.config.labels, [item]) for item in unwanted)
+            matches(image)
+            and not (unwanted and match_labels(image.config.labels, unwanted))
+            and not (by_age and not image.created)
         ),
         dangling is not False,
     )
@@ -133,8 +139,7 @@ def _predicate(filters: Filters, resolve: Callable[[str], Image]) -> Predicate:
     before = [created_ns(resolve(ref)) for ref in filters.get("before", [])]
     since = [created_ns(resolve(ref)) for ref in filters.get("since", [])]
     labels = filters.get("label", [])
-    if (until_ns := parse_time_ns(filters, "until")) is not None:
-        before.append(until_ns)
+    before += [parse_timestamp_ns(value, now_ns=time.time_ns()) for value in filters.get("until", [])]
     earliest, latest = max(since, default=None), min(before, default=None)
 
     def matches(image: Image) -> bool:

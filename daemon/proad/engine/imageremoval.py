@@ -1,7 +1,9 @@
 """Trio-flavoured. Taking names off images and removing them, with Docker's rules about who is in the way."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+
+import msgspec
 
 from proad.engine.imagegarbage import Garbage
 from proad.engine.imagekeeping import emit
@@ -24,6 +26,14 @@ class RemovedImage:
     deleted: str = ""
 
 
+@dataclass(frozen=True)
+class Removal:
+    """What a removal did, in turn, and how many bytes of layers and blobs went."""
+
+    items: Sequence[RemovedImage]
+    space_bytes: int = 0
+
+
 class ImageRemoval:
     def __init__(self, store: Store, garbage: Garbage) -> None:
         self._store = store
@@ -32,7 +42,7 @@ class ImageRemoval:
     def names(self, image_id: str) -> list[Reference]:
         return all_names(self._store).get(image_id, [])
 
-    async def remove(self, image: Image, ref: str, *, force: bool, prune: bool) -> list[RemovedImage]:
+    async def remove(self, image: Image, ref: str, *, force: bool, prune: bool) -> Removal:
         """See :meth:`proad.engine.images.Images.remove`; ``ref`` is how the user called the image."""
         removed: list[RemovedImage] = []
         names = self.names(image.id)
@@ -41,23 +51,23 @@ class ImageRemoval:
             if by_name:
                 gone = self._names_to_take(image, ref, names, force=force)
                 remaining = [name for name in names if name not in gone]
-                self._untag(tx, image, gone, removed)
+                self._untag(tx, gone, removed)
+                emit(tx, "untag", image)  # of the name that was given; its digests go without a word
                 delete = not remaining and not self._obstacle(image, [], force=force)
             else:
                 if _is_one_name(names):
                     self._check(image, [], force=force)
                 else:
                     self._check(image, names, force=force)
-                self._untag(tx, image, names, removed)
+                self._untag(tx, names, removed)
+                for _ in names:
+                    emit(tx, "untag", image)
                 delete = True
-            gone_images = self._delete(tx, image, removed, prune=prune) if delete else []
-        if gone_images:
-            swept = await self._garbage.sweep()
-            for gone_image in gone_images:
-                removed += [
-                    RemovedImage(deleted=chain) for chain in reversed(gone_image.chain_ids) if chain in swept
-                ]
-        return removed
+            gone_images = self._delete(tx, image, prune=prune) if delete else []
+        if not gone_images:
+            return Removal(removed)
+        swept = await self._garbage.sweep()
+        return Removal([*removed, *_told(gone_images, swept.layers)], swept.space_bytes)
 
     def _names_to_take(
         self, image: Image, ref: str, names: Sequence[Reference], *, force: bool
@@ -68,6 +78,8 @@ class ImageRemoval:
             errors.Conflict: it is the image's only name, and a container needs the image.
         """
         wanted = parse_reference(ref).with_default_tag()
+        if wanted.digest:
+            wanted = msgspec.structs.replace(wanted, tag="")  # a digest says it all
         user = self._user(image)
         if user and not force and _is_one_name(names):
             raise errors.Conflict(
@@ -80,17 +92,12 @@ class ImageRemoval:
             gone += [name for name in others if name.digest]
         return gone
 
-    def _untag(
-        self, tx: Transaction, image: Image, names: Sequence[Reference], removed: list[RemovedImage]
-    ) -> None:
+    def _untag(self, tx: Transaction, names: Sequence[Reference], removed: list[RemovedImage]) -> None:
         for name in names:
             tx.delete_reference(name.canonical)
-            emit(tx, "untag", image)
             removed.append(RemovedImage(untagged=name.familiar))
 
-    def _delete(
-        self, tx: Transaction, image: Image, removed: list[RemovedImage], *, prune: bool
-    ) -> list[Image]:
+    def _delete(self, tx: Transaction, image: Image, *, prune: bool) -> list[Image]:
         """Delete an image that nothing obstructs, and with ``prune`` those it was made from, as far as that
         goes."""
         gone: list[Image] = []
@@ -98,12 +105,11 @@ class ImageRemoval:
         while current:
             tx.delete_image(current.id)
             emit(tx, "delete", current)
-            removed.append(RemovedImage(deleted=current.id))
             gone.append(current)
             parent = self._store.images.get(current.parent_id) if prune else None
             children = self._children(parent, {item.id for item in gone}) if parent else []
             usable = parent and not children and not self.names(parent.id) and not self._user(parent)
-            current = parent if usable else None
+            current = parent if usable and parent and not self._garbage.is_held(parent.id) else None
         return gone
 
     # --- who is in the way ------------------------------------------------------------------------------
@@ -123,6 +129,8 @@ class ImageRemoval:
         """What is in the way, and whether even ``force`` does not help."""
         if self._children(image, set()):
             return True, "image has dependent child images"
+        if self._garbage.is_held(image.id):
+            return True, "image is being used by a build that is under way"
         if running := self._user(image, running=True):
             return True, f"image is being used by running container {running.short_id}"
         if force:
@@ -150,6 +158,20 @@ class ImageRemoval:
             ),
             None,
         )
+
+
+def _told(gone: Sequence[Image], swept: Collection[str]) -> list[RemovedImage]:
+    """Each image that went and the layers that went with it; what later ones have as well goes with those."""
+    told: list[RemovedImage] = []
+    for position, image in enumerate(gone):
+        still_needed = {chain_id for other in gone[position + 1 :] for chain_id in other.chain_ids}
+        told.append(RemovedImage(deleted=image.id))
+        told += [
+            RemovedImage(deleted=chain_id)
+            for chain_id in reversed(image.chain_ids)
+            if chain_id in swept and chain_id not in still_needed
+        ]
+    return told
 
 
 def _is_id_prefix(image_id: str, ref: str) -> bool:

@@ -5,6 +5,7 @@ import io
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import msgspec
@@ -14,8 +15,11 @@ from proad.engine.imagecommit import Announce, Commit, ImageCommit, Whole
 from proad.engine.imagegarbage import Garbage
 from proad.engine.imageintake import ImageIntake, Report
 from proad.engine.imagekeeping import ImageKeeping, emit
-from proad.engine.imagelisting import ImageQuery, ImageSummary, list_images, prune_predicate, shared_sizes
+from proad.engine.imagelisting import ImageQuery, ImageSummary, list_images
+from proad.engine.imageload import ImageLoad
+from proad.engine.imagepruning import ImagePrune, ImagePruning
 from proad.engine.imageremoval import ImageRemoval, RemovedImage
+from proad.engine.imagesaving import ImageSaving, SavedArchive
 from proad.engine.lookup import images_of
 from proad.host.archive import Unpacker
 from proad.host.blobs import BlobStore
@@ -30,14 +34,11 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class ImagePrune:
-    removed: Sequence[RemovedImage] = ()
-    space_bytes: int = 0
-
-
-@dataclass(frozen=True)
 class ImageUsage:
-    """``layers_bytes`` counts each layer once; ``summaries`` know their containers and shared sizes."""
+    """``layers_bytes`` is what the store has on the disk: each layer once as it lies unpacked, and each blob
+    that layers, configurations and manifests came as. ``summaries`` know their containers and shared sizes;
+    an image's own size is that of its unpacked layers alone, as everywhere.
+    """
 
     layers_bytes: int = 0
     summaries: Sequence[ImageSummary] = field(default_factory=list)
@@ -62,8 +63,11 @@ class Images:
         self._blobs = blobs
         self._garbage = garbage
         self._intake = ImageIntake(store, blobs, unpacker, self._garbage, keeping)
+        self._load = ImageLoad(store, blobs, unpacker, self._garbage, keeping)
         self._commit = ImageCommit(store, blobs, unpacker, self._garbage, keeping)
         self._removal = ImageRemoval(store, self._garbage)
+        self._pruning = ImagePruning(store, self._removal)
+        self._saving = ImageSaving(store, blobs, self._garbage, self.resolve)
 
     async def recover(self) -> None:
         """Make the directories, remove what a crash left unfinished, and name what is there in
@@ -142,13 +146,25 @@ class Images:
         users = [c.id for c in self._store.containers.values() if image.id in images_of(c)]
         return ImageContent(sum(size or 0 for size in sizes), None not in sizes, users)
 
-    def usage(self) -> ImageUsage:
+    async def usage(self) -> ImageUsage:
         """What ``docker system df`` shows."""
         summaries = list_images(
             self._store, ImageQuery(all=True, shared_size=True, containers=True), self.resolve
         )
-        sizes = shared_sizes(self._store.images.values()).sizes
-        return ImageUsage(sum(sizes.values()), summaries)
+        return ImageUsage(await self._blobs.measure(), summaries)
+
+    def saved(
+        self, refs: Sequence[str], platform: Platform | None = None
+    ) -> AbstractContextManager[SavedArchive]:
+        """The archive of these images; nothing of it goes away in the block. Call :meth:`sweep` after it.
+
+        A repository stands for all its tags; an id, or a beginning of one, for an image without a name.
+
+        Raises:
+            errors.NotFound: there is no such image, or it is for another platform.
+            errors.System: a blob of one is missing.
+        """
+        return self._saving.saved(refs, platform)
 
     # --- changing ---------------------------------------------------------------------------------------
 
@@ -172,9 +188,9 @@ class Images:
     async def load(
         self, source: io.FileIO, *, quiet: bool = True, platform: Platform | None = None, report: Report
     ) -> Sequence[Image]:
-        """Take all images of an archive, and close it; see :meth:`ImageIntake.load`."""
+        """Take all images of an archive, and close it; see :meth:`ImageLoad.load`."""
         with source:
-            images = await self._intake.load(source.fileno(), quiet=quiet, platform=platform, report=report)
+            images = await self._load.load(source.fileno(), quiet=quiet, platform=platform, report=report)
         self.write_index()
         return images
 
@@ -197,7 +213,7 @@ class Images:
                 "refusing to create an ambiguous tag using digest algorithm as name"
             )
         name = name.with_default_tag()
-        with self._store.transaction() as tx:
+        with self._store.transaction(growing=True) as tx:
             tx.put_reference(name.canonical, image.id)
             tx.put_image(msgspec.structs.replace(image, last_tagged_ns=time.time_ns()))
             emit(tx, "tag", image, name.familiar)
@@ -217,31 +233,18 @@ class Images:
         """
         removed = await self._removal.remove(self.resolve(ref), ref, force=force, prune=not no_prune)
         self.write_index()
-        return removed
+        return removed.items
 
     async def prune(self, filters: Filters) -> ImagePrune:
         """Remove images that no container uses: those without a name, or with ``dangling=false`` all of them.
 
         Raises:
             errors.InvalidParameter: an unknown filter, or a value that it cannot have.
+            errors.Conflict: another prune is going on.
         """
-        matches, only_dangling = prune_predicate(filters)
-        removed: deque[RemovedImage] = deque()
-        sizes = shared_sizes(self._store.images.values()).sizes
-        for image in list(self._store.images.values()):
-            names = self.names(image.id)
-            if not matches(image) or (only_dangling and any(name.tag for name in names)):
-                continue
-            for ref in [name.familiar for name in names] or [image.id]:
-                try:
-                    removed += await self._removal.remove(image, ref, force=False, prune=True)
-                except errors.Conflict:  # used by a container
-                    continue
-        space_bytes = sum(sizes.get(item.deleted, 0) for item in removed)
-        with self._store.transaction() as tx:
-            tx.emit("image", "prune", "", {"reclaimed": str(space_bytes)})
+        pruned = await self._pruning.prune(filters)
         self.write_index()
-        return ImagePrune(tuple(removed), space_bytes)
+        return pruned
 
     def write_index(self) -> None:
         """Name all images in the OCI layout's index, for other tools to read."""

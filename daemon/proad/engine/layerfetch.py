@@ -107,9 +107,9 @@ class LayerFetcher:
         if unpacked.diff_id != layer.diff_id:
             raise errors.System("layers from manifest don't match image configuration")
         if (work / "blob").exists():
-            self._blobs.place_blob(work / "blob", layer.digest, is_on_disk=False)
+            self._blobs.place_blob(work / "blob", layer.digest)
         info = LayerInfo(chain_id=layer.chain_id, diff_id=layer.diff_id, size_bytes=unpacked.size_bytes)
-        await self._blobs.place_layer(tree, info, is_on_disk=False)
+        await self._blobs.place_layer(tree, info)
         return unpacked.size_bytes
 
     async def _unpack_blob(self, layer: WantedLayer, tree: Path, told: "_LayerProgress") -> UnpackedLayer:

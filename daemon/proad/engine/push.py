@@ -14,6 +14,7 @@ import trio
 
 from proad.engine.imagegarbage import Garbage
 from proad.engine.imageintake import Report
+from proad.engine.images import Images
 from proad.engine.layerpack import LayerPacker
 from proad.engine.piping import first_error
 from proad.host.blobs import BlobStore
@@ -46,6 +47,7 @@ class Pusher:
         blobs: BlobStore,
         garbage: Garbage,
         packer: LayerPacker,
+        images: Images,
         registries: Registries,
         *,
         max_concurrent: int,
@@ -54,6 +56,7 @@ class Pusher:
         self._blobs = blobs
         self._garbage = garbage
         self._packer = packer
+        self._images = images
         self._registries = registries
         self._slots = trio.CapacityLimiter(max_concurrent)
 
@@ -104,7 +107,9 @@ class Pusher:
             shown = _shown(image.diff_ids[position])
             target.report(progress.progress(shown, "Preparing", current, sizes[position]))
 
-        image = await self._packer.packed(image, packing)
+        if (packed := await self._packer.packed(image, packing)) is not image:
+            image = packed
+            self._images.write_index()
         with self._garbage.pinned((image.id, image.manifest_digest, *image.layer_blobs)):
             content = self._blobs.read_blob(image.manifest_digest)
             manifest = imagearchive.parse_manifest(content)

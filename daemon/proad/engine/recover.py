@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from proad.config import Config
 from proad.engine.bootorder import needs_of, start_in_order
+from proad.engine.buildrun import BuildRuns
 from proad.engine.connecting import Connector
 from proad.engine.control import Control
 from proad.engine.dispose import Disposer
@@ -84,6 +85,7 @@ class Recovery:
         images: Images,
         volumes: Volumes,
         mounting: Mounting,
+        build_runs: BuildRuns,
         nursery: trio.Nursery,
     ) -> None:
         self._config = config
@@ -107,6 +109,7 @@ class Recovery:
         self._images = images
         self._volumes = volumes
         self._mounting = mounting
+        self._build_runs = build_runs
         self._nursery = nursery
 
     async def at_boot(self) -> None:
@@ -122,6 +125,7 @@ class Recovery:
         for container in sorted(self._store.containers.values(), key=self._ended_ns):
             async with self._locks.of(container.id):
                 await self._settle(container, rebooted=rebooted)
+        await self._build_runs.recover()
         await self._images.recover()
         await self._volumes.recover()
         await self._mounting.recover()

@@ -116,6 +116,8 @@ class Remover:
                 container = self._store.containers.get(container_id)
                 if container is None or container.status not in PRUNABLE or not meant(container):
                     continue
+                if container.of_build:
+                    continue  # what it wrote is about to become an image
                 size_bytes = await self._overlay.size_rw(container.id)
                 try:
                     await self._disposer.dispose_locked(container, volumes=False)

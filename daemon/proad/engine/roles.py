@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from proad.config import Config
 from proad.engine.archives import Archives
+from proad.engine.build import Builder
 from proad.engine.commit import Committer
 from proad.engine.connecting import Connector
 from proad.engine.containers import Containers
@@ -45,6 +46,7 @@ class Roles:
     archives: Archives
     committer: Committer
     images: Images
+    builder: Builder
     puller: Puller
     pusher: Pusher
     registry_queries: RegistryQueries

@@ -126,6 +126,8 @@ class Streams:
             raise errors.Conflict(f"container {ref} is paused, unpause the container before attach")
         if container.status is Status.RESTARTING:
             raise errors.Conflict(f"container {ref} is restarting, wait until the container is running")
+        if container.of_build:
+            raise errors.Conflict(f"container {ref} belongs to a build, which tells its output")
         return container
 
     def live(self, container: Container, make: Callable[[], L]) -> L:

@@ -116,7 +116,7 @@ class Unpacker:
 
     async def members(self, source: int, target: Path) -> Members:
         """Take an image archive apart into ``target``; otherwise like :meth:`layer`."""
-        job = {"mode": "members", "blob": None, "entries": MAX_MEMBERS, "sync": True}
+        job = {"mode": "members", "blob": None, "entries": MAX_MEMBERS, "sync": False}
         return Members(target, await self._work(job, source, target, None))
 
     async def _work(

@@ -24,9 +24,8 @@ import trio
 
 from proad.host import jail, process
 from proad.model import errors
-from proad.model.imagearchive import Descriptor
+from proad.model.imagearchive import INDEX, Descriptor
 
-INDEX_MEDIA_TYPE = "application/vnd.oci.image.index.v1+json"
 REMOVE_TIMEOUT_S = 600.0
 _PREFIX = "image-"
 _OLD_RM = "/bin/rm"  # the one place where it is on merged and on old systems
@@ -48,7 +47,6 @@ class BlobStore:
         self._blobs = data_root / "blobs" / "sha256"
         self._layers = data_root / "layers"
         self._tmp = data_root / "tmp"
-        self._unsettled: set[str] = set()
 
     async def prepare(self) -> None:
         """Make what is missing of the layout and remove what a crash left of unfinished work."""
@@ -89,10 +87,10 @@ class BlobStore:
         """The chain IDs of all layers that are there."""
         return {f"sha256:{entry.name}" for entry in os.scandir(self._layers)}
 
-    async def place_layer(self, tree: Path, info: LayerInfo, *, is_on_disk: bool = True) -> None:
+    async def place_layer(self, tree: Path, info: LayerInfo) -> None:
         """Make the unpacked directory ``tree`` the layer's; without effect where it is there already.
 
-        Whoever then names it waits for :meth:`settle`, which knows what else is not on the disk yet.
+        Whoever then names it waits for :meth:`settle`.
         """
         directory = self._layers / _hex(info.chain_id)
         if directory.exists() and not self.layer(info.chain_id):  # some of it was removed by hand
@@ -106,8 +104,6 @@ class BlobStore:
             self._write(whole / "layer.json", msgspec.json.encode(info))
             # Nothing awaited since the look above, so nobody has put the layer there meanwhile.
             os.rename(whole, directory)
-        if not is_on_disk:
-            self._unsettled.add(info.chain_id)
 
     async def remove_layers(self, chain_ids: Iterable[str]) -> None:
         await self._remove([self._layers / _hex(chain_id) for chain_id in chain_ids])
@@ -144,12 +140,10 @@ class BlobStore:
                 f"the image store lacks blob {digest}; load or pull the image again"
             ) from None
 
-    def place_blob(self, path: Path, digest: str, *, is_on_disk: bool = True) -> None:
-        """Make the finished file ``path`` the blob of that digest; otherwise like :meth:`place_layer`."""
+    def place_blob(self, path: Path, digest: str) -> None:
+        """Make the finished file ``path`` the blob of that digest."""
         with _told_as(f"cannot keep blob {digest}"):
             os.rename(path, self.blob_path(digest))
-        if not is_on_disk:
-            self._unsettled.add(digest)
 
     def blobs(self) -> set[str]:
         return {f"sha256:{entry.name}" for entry in os.scandir(self._blobs)}
@@ -163,17 +157,23 @@ class BlobStore:
         It is not waited for until it is on the disk: it is made from the state, and anew whenever the daemon
         starts.
         """
-        index = {"schemaVersion": 2, "mediaType": INDEX_MEDIA_TYPE, "manifests": manifests}
+        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}
         self._write(self._root / "index.json", msgspec.json.encode(index), durable=False)
+
+    async def measure(self) -> int:
+        """Bytes of all layers' files and of all blobs."""
+        return await trio.to_thread.run_sync(self._measure)
+
+    def _measure(self) -> int:
+        """Sync, blocking."""
+        infos = (self.layer(chain_id) for chain_id in self.layers())
+        sizes = (self.blob_size(digest) for digest in self.blobs())
+        return sum(info.size_bytes for info in infos if info) + sum(size or 0 for size in sizes)
 
     async def settle(self) -> None:
         """Return when all that was placed survives a power cut."""
         with _told_as("cannot put an image on the disk"):
-            if unsettled := frozenset(self._unsettled):
-                await trio.to_thread.run_sync(jail.sync, str(self._root))
-                self._unsettled -= unsettled
-            else:
-                await trio.to_thread.run_sync(_sync_directories, (self._blobs, self._layers, self._root))
+            await trio.to_thread.run_sync(jail.sync, str(self._root))
 
     # ----------------------------------------------------------------------------------------------------
 
@@ -235,12 +235,3 @@ def _hex(digest: str) -> str:
     if algorithm != "sha256" or len(digits) != 64 or not set(digits) <= set("0123456789abcdef"):
         raise errors.InvalidParameter(f"unsupported digest {digest!r}")
     return digits
-
-
-def _sync_directories(paths: Iterable[Path]) -> None:
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -65,7 +65,7 @@ def _extract(task: dict[str, Any], source: Upload | int) -> int:
         directory = _enter_directory(task["path"])
         _check_writable(directory, task)
         owner = tuple(task["owner"]) if task["owner"] is not None else None
-        return _Copy(directory, replaces=task["replace"], owner=owner).write(archive)
+        return TreeWriter(directory, replaces=task["replace"], owner=owner).write(archive)
     except (Refusal, MemoryError):
         raise
     except OSError as error:
@@ -131,13 +131,16 @@ def _check_writable(directory: str, task: dict[str, Any]) -> None:
         raise Refusal("invalid", READ_ONLY_ROOT)
 
 
-class _Copy:
+class TreeWriter:
     """Writes entries below the working directory, which is called ``directory`` in errors."""
 
-    def __init__(self, directory: str, *, replaces: bool, owner: tuple[int, int] | None) -> None:
+    def __init__(
+        self, directory: str, *, replaces: bool, owner: tuple[int, int] | None, devices: bool = True
+    ) -> None:
         self._directory = directory
         self._replaces = replaces
         self._owner = owner
+        self._devices = devices
         self._times: dict[str, int] = {}
         self._made: set[str] = set()
 
@@ -239,6 +242,8 @@ class _Copy:
         self._made = {name for name in self._made if not f"{name}/".startswith(f"{gone}/")}
 
     def _make(self, entry: Entry, place: str, archive: TarReader) -> None:
+        if entry.kind in ("char", "block") and not self._devices:
+            raise Refusal("invalid", f'"{shown(entry.name)}" is a device, which may not be made here')
         if entry.kind == "file":
             descriptor = os.open(
                 place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600

@@ -3,6 +3,7 @@
 Modules are imported when a compression needs them: before a jail is entered, in which none can be.
 """
 
+import importlib
 import io
 import os
 from typing import Any
@@ -33,6 +34,12 @@ class Source(io.RawIOBase):
                 break
         self.consumed_bytes += count
         return count
+
+
+def preload() -> None:
+    """Have all modules in memory, where what comes is not known before the jail is entered."""
+    for name in ("isal.igzip", "zstandard", "bz2", "lzma"):
+        importlib.import_module(name)
 
 
 def compression_of(head: bytes) -> str:

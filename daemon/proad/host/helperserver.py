@@ -17,14 +17,23 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
 
-from proad.host import copyin, copyout, jail
+from proad.host import buildcontext, copyin, copyout, copysources, copytarget, jail, layerpack
 from proad.host.helperchannel import MAX_PACKET_BYTES, Channel, Refusal
 
 IDLE_S = 60
-TASKS = {"pack": copyout.pack, "extract": copyin.extract}
+TASKS: dict[str, Callable[[dict[str, Any], Channel, int], dict[str, Any]]] = {
+    "pack": copyout.pack,
+    "extract": copyin.extract,
+    "context": buildcontext.unpack,
+    "sources": copysources.find,
+    "copy": copytarget.copy,
+    "directory": copytarget.make_directory,
+    "layer": layerpack.pack,
+}
 DESCRIPTORS_PER_TASK = 2
 LAST_WORDS_S = 2
 """How long a process may take to end by SIGTERM before SIGALRM kills it."""

@@ -18,7 +18,8 @@ import signal
 import sys
 from collections.abc import Iterable
 
-CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, SYS_ADMIN, MKNOD, SETFCAP = 0, 1, 2, 3, 4, 21, 27, 31
+CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID = 0, 1, 2, 3, 4
+SYS_CHROOT, SYS_ADMIN, MKNOD, SETFCAP = 18, 21, 27, 31
 """Numbers of capabilities(7)."""
 
 RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8

@@ -211,7 +211,7 @@ class LayerTree:
         if self.size > self._limits.bytes:
             raise Refused(
                 f'entry "{shown(entry.name)}" makes the layer larger than the {self._limits.bytes} bytes '
-                "that it may take here"
+                "that it may take here: no space left on device"
             )
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:

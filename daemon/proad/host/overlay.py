@@ -56,7 +56,8 @@ class Overlay:
         self._quotas = ProjectQuotas(self._containers)
         self.limits_sizes = self._quotas.are_enforced()
         """Whether the file system can limit what a container writes."""
-        self._fixed_options = "".join(f",{name}=off" for name in _KEPT_OFF if (_PARAMETERS / name).exists())
+        self.fixed_options = "".join(f",{name}=off" for name in _KEPT_OFF if (_PARAMETERS / name).exists())
+        """What every overlay is mounted with that something is written to."""
 
     def layer_path(self, chain_id: str) -> Path:
         """Return the directory that holds a layer's files. ``chain_id`` may bear its ``sha256:``."""
@@ -141,7 +142,7 @@ class Overlay:
 
     def _options(self, lower: Iterable[str], own: Mapping[str, str]) -> str:
         others = "".join(f",{name}={path}" for name, path in own.items())
-        return f"lowerdir={':'.join(lower)}{others}{self._fixed_options}"
+        return f"lowerdir={':'.join(lower)}{others}{self.fixed_options}"
 
     @staticmethod
     def _path_by_descriptor(stack: ExitStack, path: Path) -> str:

@@ -78,7 +78,8 @@ class TarReader:
         return self
 
     def __next__(self) -> Entry:
-        self._skip(self._left + self._padding)
+        self._skip(self._left)
+        self._skip_padding()
         self._left = self._padding = 0
         records: dict[str, bytes] = {}
         sparse_pairs: list[bytes] = []
@@ -226,6 +227,15 @@ class TarReader:
         if len(content) < size:
             raise TarError("unexpected end of the archive inside an extended header")
         return content[:size]
+
+    def _skip_padding(self) -> None:
+        """What fills the last block of a file. Go's writer leaves it out where it is not closed, as the
+        docker CLI does with a Dockerfile from standard input, and its reader takes that for the archive's
+        end.
+        """
+        left = self._padding
+        while left and (chunk := self._stream.read(left)):
+            left -= len(chunk)
 
     def _skip(self, size: int) -> None:
         while size:

@@ -305,7 +305,7 @@ def _copy_one(name: str, status: os.stat_result, source: int, target: int) -> No
             create = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             writer = os.open(name, create, 0o600, dir_fd=target)
             try:
-                _copy_data(reader, writer, os.fstat(reader).st_size)
+                copy_data(reader, writer, os.fstat(reader).st_size)
                 _copy_attributes(reader, writer)
             finally:
                 os.close(writer)
@@ -323,7 +323,8 @@ def _copy_one(name: str, status: os.stat_result, source: int, target: int) -> No
     os.utime(name, ns=(status.st_atime_ns, status.st_mtime_ns), dir_fd=target, follow_symlinks=False)
 
 
-def _copy_data(reader: int, writer: int, size: int) -> None:
+def copy_data(reader: int, writer: int, size: int) -> None:
+    """Copy a file's content into an empty one, holes as holes."""
     os.ftruncate(writer, size)
     at = 0
     while at < size:

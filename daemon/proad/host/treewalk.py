@@ -47,13 +47,14 @@ class Node:
         return None
 
 
-def walk(top: str) -> Iterator[Node]:
-    """All below a directory: directories before what is in them, names in order.
+def walk(top: str, directory: int | None = None) -> Iterator[Node]:
+    """All below a directory, found from the open ``directory`` if there is one: directories before what is in
+    them, names in order.
 
     Raises:
         Refused: the tree is deeper, or a path longer, than an archive can have it.
     """
-    root = os.open(top, _DIRECTORY)
+    root = os.open(top, _DIRECTORY, dir_fd=directory)
     open_directories = [root]
     pending = [("", iter(sorted(os.listdir(root))))]
     try:

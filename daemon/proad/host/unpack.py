@@ -124,7 +124,9 @@ class _Hashed(io.RawIOBase):
         data = self._source.read1(len(buffer))  # what a pipe has brought is written while more comes
         self._left -= len(data)
         if self._left < 0:
-            raise Refused("the archive is larger, once uncompressed, than what it may take here")
+            raise Refused(
+                "the uncompressed archive is larger than the disk has room for: no space left on device"
+            )
         self._hash.update(data)
         if self._copy:
             self._copy.write(data)
@@ -212,7 +214,7 @@ def _members(archive: TarReader, limits: Limits) -> dict[str, Any]:
         elif entry.kind == "file":
             total += entry.size
             if total > limits.bytes or entry.extents is not None:
-                raise Refused(f'entry "{name}" is larger than what the archive may take here')
+                raise Refused(f'entry "{name}" is larger than the disk has room for: no space left on device')
             descriptor = os.open(f"/{count}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             copy = _Copy(descriptor)
             try:

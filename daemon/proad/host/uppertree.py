@@ -46,6 +46,8 @@ class UpperTree:
         self._lower = lower
         self._own = frozenset(own)
         self._above_own = {path[:at] for path in own for at in range(len(path)) if path[at] == "/"}
+        self.traces: list[str] = []
+        """Paths of the upper directory that are no more than what the engine made; known after iteration."""
 
     def __iter__(self) -> Iterator[Written]:
         """What was written, directories before what is in them, names in order."""
@@ -64,6 +66,7 @@ class UpperTree:
                     merged.add(node.path)
             if self._is_trace(node.path):
                 node.pruned = True
+                self.traces.append(node.path)
                 continue
             yield written
 

@@ -150,6 +150,8 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     restart_count: int = 0
     health: Health | None = None
     """What its probes said; None where none are asked for or it never ran."""
+    of_build: bool = False
+    """A build that is under way made it for one of its steps, and removes it."""
 
     @property
     def short_id(self) -> str:

@@ -75,6 +75,9 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     manifest_size_bytes: int = 0
     parent_id: str = ""
     last_tagged_ns: int = 0
+    built_with: ImageConfig | None = None
+    """The configuration of the build's step that made it, its command included: the build cache goes by it.
+    None where no build of this engine did."""
 
     @property
     def size_bytes(self) -> int:

@@ -24,10 +24,9 @@ LAYER_MEDIA_TYPES = {
     "gzip": "application/vnd.oci.image.layer.v1.tar+gzip",
     "zstd": "application/vnd.oci.image.layer.v1.tar+zstd",
 }
+INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFESTS = frozenset({OCI_MANIFEST, "application/vnd.docker.distribution.manifest.v2+json"})
-INDEXES = frozenset(
-    {"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"}
-)
+INDEXES = frozenset({INDEX, "application/vnd.docker.distribution.manifest.list.v2+json"})
 MAX_LAYERS = 127
 """As many as Docker stacks."""
 
@@ -61,11 +60,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_d
 
 
 class ArchivedImage(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    """One image of a ``manifest.json``: names of files in the archive, and tags."""
+    """One image of a ``manifest.json``: names of files in the archive, tags, and the id of the image that it
+    was made from.
+    """
 
     config: str = ""
     repo_tags: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
+    parent: str = ""
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,8 @@ def _copy_in(
             raise CopyRefused(f'destination "{container}:{target}" must be a directory')
         containers.put_archive(container, destination.path, sys.stdin.buffer, as_user=archive)
         return
-    from proa.cli.copy.pack import Packed, size_of
+    from proa.cli.copy.pack import size_of, tree
+    from proa.packing import Packed
 
     path = absolute(path, os.getcwd())
     name = split(path)[1]
@@ -162,7 +163,7 @@ def _copy_in(
     plan = arrange(source, destination)
     total = 0 if quiet else size_of(path)
     with advancing(f"Copying to {container}", total, is_wanted=not quiet) as copied:
-        packed = Packed(path, plan.name, copied)
+        packed = Packed(tree(path, plan.name), copied)
         containers.put_archive(container, plan.directory, packed, as_user=archive, replace=False)
     if not quiet:
         _summarize(total, packed.total, f"{container}:{destination.path}")

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import BinaryIO
 
 import click
 
@@ -17,6 +11,7 @@ from proa.cli.group import Command
 from proa.cli.progress import counted
 from proa.cli.rows.images import split_reference
 from proa.cli.session import Session, is_colourful, pass_session
+from proa.cli.written import written
 
 COLOURS = {"A": "32", "C": "33", "D": "31"}
 
@@ -40,7 +35,7 @@ def export(session: Session, /, output: str, name: str) -> None:
     if not output and sys.stdout.isatty():
         raise click.ClickException("cowardly refusing to save to a terminal. Use the -o flag or redirect")
     with (
-        _written(output) as file,
+        written(output, "failed to export container") as file,
         session.client.containers.export(name) as archive,
         counted(file, "Exporting") as write,
     ):
@@ -76,43 +71,3 @@ def commit(
         name, repository=repository, tag=tag, author=author, comment=message, changes=changes, pause=pause
     )
     print(image_id)
-
-
-@contextmanager
-def _written(output: str) -> Iterator[BinaryIO]:
-    """Standard output, or the file of that name, which is there only if all of it has been written."""
-    if not output:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    path = Path(output)
-    if path.exists() and not path.is_file():  # a device or a pipe is written as it is
-        with _opened(path) as file:
-            yield file
-        return
-    try:
-        descriptor, unfinished = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
-    except OSError as error:
-        raise click.ClickException(f"failed to export container: {path.parent}: {_reason(error)}") from None
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-        os.rename(unfinished, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(unfinished)
-        raise
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    try:
-        file = path.open("wb")
-    except OSError as error:
-        raise click.ClickException(f"failed to export container: {path}: {_reason(error)}") from None
-    with file:
-        yield file
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()

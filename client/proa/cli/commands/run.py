@@ -18,6 +18,7 @@ from proa.cli.group import Command
 from proa.cli.run_flags import container_flags, switch, text
 from proa.cli.session import Session, describe, pass_session, warn
 from proa.errors import APIError, NotFound, ProaError
+from proa.reference import parse_tagged
 from proa.results import Created
 
 FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
@@ -118,7 +119,9 @@ def _create(session: Session, wanted: Wanted, flags: dict[str, Any]) -> str:
         except NotFound as error:
             if "No such image" not in error.message or flags["pull"] == "never":
                 raise
-            print(f"Unable to find image '{_tagged(wanted.config['Image'])}' locally", file=sys.stderr)
+            if not flags["quiet"]:
+                missing = parse_tagged(wanted.config["Image"]).familiar
+                print(f"Unable to find image '{missing}' locally", file=sys.stderr)
             _pull(session, wanted, flags)
             created = _post(session, wanted)
         warn(created.warnings)
@@ -143,21 +146,17 @@ def _older(version: str, than: tuple[int, int]) -> bool:
     return (int(major), int(minor)) < than
 
 
-def _tagged(image: str) -> str:
-    name = image.rpartition("/")[2]
-    return image if ":" in name or "@" in image else f"{image}:latest"
-
-
 def _pull(session: Session, wanted: Wanted, flags: dict[str, Any]) -> None:
-    image = _tagged(wanted.config["Image"])
-    name, tag = image.split("@", 1) if "@" in image else image.rsplit(":", 1)
+    """Fetch the image; of its progress standard error hears, for standard output is the container's."""
+    from proa.cli.logins import credentials_for
+    from proa.cli.messages import Messages
 
-    def show(entry: dict[str, Any]) -> None:
-        if "progressDetail" not in entry or not entry["progressDetail"]:
-            print(": ".join(filter(None, (entry.get("id"), entry.get("status")))), file=sys.stderr)
-
+    image = parse_tagged(wanted.config["Image"])
     session.client.images.pull(
-        name, tag, platform=wanted.platform or "", progress=None if flags["quiet"] else show
+        image.full,
+        platform=wanted.platform or "",
+        credentials=credentials_for(image),
+        progress=None if flags["quiet"] else Messages(sys.stderr).show,
     )
 
 
