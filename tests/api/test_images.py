@@ -130,6 +130,7 @@ def test_import_takes_compressed_archives(api: Api) -> None:
         (LOW, {"changes": "RUN x"}, 400, "run is not a valid change command"),
         (LOW, {"platform": "windows/amd64"}, 400, "not supported"),
         (LOW, {"platform": "a/b/c/d"}, 400, "invalid OS"),
+        (LOW, {"fromSrc": "http://127.0.0.1:1/x.tar"}, 500, "connection refused"),
         (LOW, {"fromSrc": ""}, 400, "fromSrc"),
         (b"", {"fromImage": "scratch"}, 403, "'scratch' is a reserved name"),
         (b"", {"fromImage": "UPPER"}, 400, "must be lowercase"),

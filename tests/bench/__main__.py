@@ -25,6 +25,7 @@ from tests.bench.engines import Engine, private_proad, running_peer
 from tests.bench.experiments import Samples
 from tests.bench.http import Refused
 from tests.bench.networks import network_rows
+from tests.bench.pulls import large_pull_rows, pull_rows
 from tests.bench.report import as_json, as_text, merge
 from tests.bench.statstreams import stats_row
 
@@ -45,6 +46,8 @@ def plan(scale: float) -> list[tuple[str, int, Experiment]]:
         ("exec", some(4), lambda engine: experiments.exec_row(engine, 10)),
         ("terminal echo", some(2), lambda engine: experiments.echo_row(engine, 50)),
         ("copies", some(2), lambda engine: copy_rows(engine, 20, some(128))),
+        ("pulls", some(3), pull_rows),
+        ("large pull", 1, lambda engine: large_pull_rows(engine, some(2000))),
         ("builds", some(3), lambda engine: build_rows(engine, 1)),
         ("whole cycle", some(4), lambda engine: experiments.cycle_row(engine, 5)),
         ("16 clients", some(2), lambda engine: experiments.crowd_row(engine, some(6))),

@@ -20,12 +20,10 @@ class Row:
     peer_fraction: float | None = None
 
     def reached(self, value: float, peer: float | None) -> bool:
-        if self.limit is None:
-            return True
-        if self.higher:
-            return value >= self.limit
         within_peer = self.peer_fraction is None or peer is None or value <= peer * self.peer_fraction
-        return value <= self.limit and within_peer
+        if self.limit is None:
+            return within_peer
+        return value >= self.limit if self.higher else value <= self.limit and within_peer
 
 
 ROWS = (
@@ -54,6 +52,10 @@ ROWS = (
     Row("copy_in", "small file into a container, ms", 30, peer_fraction=1),
     Row("copy_out_large", "large file out, MB/s", None, digits=0, higher=True),
     Row("copy_in_large", "large file in, MB/s", None, digits=0, higher=True),
+    Row("pull", "pull of a Debian of three layers, s", None, digits=2, peer_fraction=0.7),
+    Row("pull_beside", "  longest answer to a ping meanwhile, ms", None),
+    Row("pull_large", "pull of one large layer, MB/s", None, digits=0, higher=True),
+    Row("pull_memory", "  what the engine's process grows by, MB", 30),
     Row("build_run", "RUN step of a build, ms", 60, peer_fraction=1 / 4),
     Row("build_parts", "  create+start+wait+commit of the same, ms", None),
     Row("build_copy", "COPY step of a build, ms", 30, peer_fraction=1),

@@ -116,7 +116,7 @@ class LayerFetcher:
         told.is_here()
         source = os.open(self._blobs.blob_path(layer.digest), os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return await self._unpacker.layer(source, tree, progress=told.extracted)
+            return await self._unpacker.layer(source, tree, sync=False, progress=told.extracted)
         finally:
             os.close(source)
 
@@ -130,7 +130,7 @@ class LayerFetcher:
             told.is_here()
 
         async def unpack(source: int) -> UnpackedLayer:
-            return await self._unpacker.layer(source, tree, keep_as=blob, progress=told.extracted)
+            return await self._unpacker.layer(source, tree, keep_as=blob, sync=False, progress=told.extracted)
 
         return await piped(pour, unpack)
 

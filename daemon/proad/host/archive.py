@@ -89,12 +89,14 @@ class Unpacker:
         *,
         keep_as: Path | None = None,
         any_device: bool = False,
+        sync: bool = True,
         progress: Progress | None = None,
     ) -> UnpackedLayer:
         """Unpack the layer that ``source`` gives into the empty directory ``target``; both stay the caller's.
 
         With ``keep_as`` the archive is kept there as an OCI layer blob: as it came if it is plain, gzip or
         zstd, else as plain tar. Device nodes that give access to something are refused unless ``any_device``.
+        What was written is on the disk in the end unless ``sync`` is false; the caller sees to it then.
 
         Raises:
             errors.InvalidParameter: the archive is broken, hostile or too large; the text says where.
@@ -106,6 +108,7 @@ class Unpacker:
             "blob": str(keep_as) if keep_as else None,
             "entries": self._max_layer_entries,
             "any_device": any_device,
+            "sync": sync,
         }
         told = await self._work(job, source, target, progress)
         blob = told.get("blob") or {"digest": "", "size": 0}
@@ -113,7 +116,7 @@ class Unpacker:
 
     async def members(self, source: int, target: Path) -> Members:
         """Take an image archive apart into ``target``; otherwise like :meth:`layer`."""
-        job = {"mode": "members", "blob": None, "entries": MAX_MEMBERS}
+        job = {"mode": "members", "blob": None, "entries": MAX_MEMBERS, "sync": False}
         return Members(target, await self._work(job, source, target, None))
 
     async def _work(

@@ -88,7 +88,10 @@ class BlobStore:
         return {f"sha256:{entry.name}" for entry in os.scandir(self._layers)}
 
     async def place_layer(self, tree: Path, info: LayerInfo) -> None:
-        """Make the unpacked directory ``tree`` the layer's; without effect where it is there already."""
+        """Make the unpacked directory ``tree`` the layer's; without effect where it is there already.
+
+        Whoever then names it waits for :meth:`settle`.
+        """
         directory = self._layers / _hex(info.chain_id)
         if directory.exists() and not self.layer(info.chain_id):  # some of it was removed by hand
             await self.remove_layers([info.chain_id])

@@ -4,7 +4,8 @@ The daemon (``archive.Unpacker``) spawns it with the archive on standard input a
 its standard output: ``{"progress": bytes read}`` now and then, at last ``{"result": …}`` or ``{"error":
 …, "kind": …}``. The job is a JSON object: ``mode``, ``target`` (an empty directory), ``entries`` and
 ``bytes`` (limits), ``blob`` (where to keep the archive itself, or null), ``any_device`` (of a layer: take
-device nodes whatever they give access to), ``parent`` (the daemon's pid).
+device nodes whatever they give access to), ``sync`` (have it all on the disk before the result is told),
+``parent`` (the daemon's pid).
 
     layer      writes the entries below ``target``, as overlayfs wants them
     members    writes every file of the archive to ``target`` under a number and tells names and digests:
@@ -12,8 +13,7 @@ device nodes whatever they give access to), ``parent`` (the daemon's pid).
 
 Before more is read than the magic number, the target has become the process's root directory in a mount
 namespace of its own, nothing else of the host is mounted, all capabilities but those for writing files are
-gone, and the process dies with the daemon. The files of a layer are on the disk when the result is
-told.
+gone, and the process dies with the daemon.
 """
 
 import errno
@@ -189,7 +189,7 @@ def _work(job: dict[str, Any]) -> dict[str, Any]:
         result = _members(TarReader(stream), limits)
     while stream.read(BUFFER_BYTES):  # what follows the archive's end counts for the digest
         pass
-    if job["mode"] == "layer":
+    if job["sync"]:
         jail.sync("/")
     result["diff_id"] = hashed.digest
     result["compression"] = compression if compression in _KEPT_AS_THEY_CAME else "none"
