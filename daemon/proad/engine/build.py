@@ -12,6 +12,7 @@ are marked as a build's, and removes them.
 
 import io
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import structlog
@@ -105,17 +106,20 @@ class Builder:
         images = self._parts.images
         try:
             began_s = trio.current_time()
-            image = await self._make(request, source, output)
-            log.info("image built", image=image.id, seconds=round(trio.current_time() - began_s, 3))
-            output.say(f"Successfully built {image.short_id}\n")
-            for name in request.names:
-                await images.tag(image.id, name)
-                output.say(f"Successfully tagged {name.familiar}\n")
+            with ExitStack() as held:
+                image = await self._make(request, source, output, held)
+                log.info("image built", image=image.id, seconds=round(trio.current_time() - began_s, 3))
+                output.say(f"Successfully built {image.short_id}\n")
+                for name in request.names:
+                    await images.tag(image.id, name)
+                    output.say(f"Successfully tagged {name.familiar}\n")
         finally:
             images.write_index()  # of all that there is, the images of steps too, however far it came
         return image.id
 
-    async def _make(self, request: BuildRequest, source: io.FileIO, output: BuildOutput) -> Image:
+    async def _make(
+        self, request: BuildRequest, source: io.FileIO, output: BuildOutput, held: ExitStack
+    ) -> Image:
         async with self._blobs.workspace() as work:
             downloads = Downloads(work, self._fetch, output)
             if request.remote:
@@ -126,7 +130,7 @@ class Builder:
             plan = _plan(context.dockerfile, request)
             for warning in plan.warnings:
                 output.warn(f"{warning}\n")
-            stages = Stages(self._parts, _rules(request, plan), plan, context.files, downloads, output)
+            stages = Stages(self._parts, _rules(request, plan), plan, context.files, downloads, output, held)
             return await stages.build()
 
 

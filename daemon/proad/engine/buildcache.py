@@ -8,6 +8,7 @@ hash of what is copied. Once a step is not found, nothing of its stage is looked
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Protocol
 
 import msgspec
@@ -56,10 +57,18 @@ class SourcesCache:
     the images between the base and that one are made again, of its layers.
     """
 
-    def __init__(self, store: Store, steps: StepImages, sources: Sequence[Image], architecture: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        steps: StepImages,
+        sources: Sequence[Image],
+        architecture: str,
+        held: ExitStack,
+    ) -> None:
         self._store = store
         self._steps = steps
         self._sources = list(sources)
+        self._held = held
         self._architecture = architecture
         self._missed = False
 
@@ -124,7 +133,7 @@ class SourcesCache:
             built_with=built_with,
         )
         with self._steps.kept(source):
-            return await self._steps.keep(image, source.layer_blobs[:layers])
+            return await self._steps.keep(image, source.layer_blobs[:layers], self._held)
 
 
 def find_child(

@@ -76,7 +76,9 @@ class Stages:
         context: Tree | None,
         downloads: Downloads,
         output: BuildOutput,
+        held: ExitStack,
     ) -> None:
+        """``held`` keeps the images from being removed, and is the caller's to close."""
         self._parts = parts
         self._rules = rules
         self._plan = plan
@@ -86,7 +88,7 @@ class Stages:
         self._arguments = BuildArgs(given=rules.arguments)
         self._stages: list[Stage] = []
         self._bases = Bases(parts.images, parts.puller, rules.bases, output)
-        self._held = ExitStack()
+        self._held = held
         self._step = 0
 
     async def build(self) -> Image:
@@ -95,10 +97,6 @@ class Stages:
         Raises:
             errors.ProaError: a step fails, or nothing came of them.
         """
-        with self._held:
-            return await self._build_held()
-
-    async def _build_held(self) -> Image:
         failure: errors.ProaError | None = None
         async with trio.open_nursery() as nursery:
             steps = self._make_steps(nursery)
@@ -130,6 +128,7 @@ class Stages:
             self._context,
             self._downloads,
             self,
+            self._held,
             nursery,
         )
 
@@ -204,7 +203,7 @@ class Stages:
                 sources.append(self._parts.images.resolve(name))
             except errors.ProaError as error:
                 log.warning("no such image for the build cache", error=error.message)
-        return SourcesCache(store, self._parts.steps, sources, architecture)
+        return SourcesCache(store, self._parts.steps, sources, architecture, self._held)
 
     # --- earlier stages -----------------------------------------------------------------------------------
 

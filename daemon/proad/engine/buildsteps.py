@@ -8,6 +8,7 @@ only changes the configuration makes an image at once; Docker would create a con
 starts.
 """
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -95,6 +96,7 @@ class Steps:
         context: Tree | None,
         downloads: Downloads,
         sources: Sources,
+        held: ExitStack,
         nursery: trio.Nursery,
     ) -> None:
         self._runs = runs
@@ -105,6 +107,7 @@ class Steps:
         self._context = context
         self._downloads = downloads
         self._sources = sources
+        self._held = held
         self._nursery = nursery
         self.containers: set[str] = set()
         """Those of steps, as long as they are there."""
@@ -251,7 +254,7 @@ class Steps:
         return True
 
     def _step(self, stage: Stage, built_with: ImageConfig) -> Step:
-        return Step(stage.image, stage.config, built_with, stage.author)
+        return Step(stage.image, stage.config, built_with, stage.author, self._held)
 
 
 def begin_stage(name: str, image: Image | None, arguments: BuildArgs) -> Stage:

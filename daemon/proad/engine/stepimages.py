@@ -9,7 +9,7 @@ import errno
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +36,9 @@ class Step:
     parent: Image | None
     config: ImageConfig
     built_with: ImageConfig
-    author: str = ""
+    author: str
+    held: ExitStack
+    """Keeps the new image from being removed from the moment on when it is known."""
 
     @property
     def chain_ids(self) -> Sequence[str]:
@@ -139,10 +141,10 @@ class StepImages:
 
     async def _make_known(self, image: Image, step: Step, layer: PackedLayer | None) -> Image:
         blobs = [*step.layer_blobs, *([layer.blob_digest] if layer is not None else [])]
-        return await self.keep(image, blobs)
+        return await self.keep(image, blobs, step.held)
 
-    async def keep(self, image: Image, layer_blobs: Sequence[str]) -> Image:
-        """Make an image known whose layers are there.
+    async def keep(self, image: Image, layer_blobs: Sequence[str], held: ExitStack) -> Image:
+        """Make an image known whose layers are there; ``held`` keeps it from being removed.
 
         Raises:
             errors.System: the disk is full, or a blob is not there.
@@ -151,6 +153,7 @@ class StepImages:
         image = await self._keeping.keep(image, imagearchive.encode_config(image), None, descriptors)
         if image.parent_id not in self._store.images:  # it was removed meanwhile, or never was
             image = replace(image, parent_id="")
+        held.enter_context(self._garbage.holding(image.id))
         with self._store.transaction(growing=True) as tx:
             tx.put_image(image)
         return image
