@@ -123,7 +123,10 @@ second_boot() {
     local args
     args=$(cat /run/inside/pytest-args)
     # word splitting is meant
-    [ -z "$args" ] || ok "pytest $args" .venv/bin/python -m pytest $args
+    if [ -n "$args" ]; then
+        ok "pytest $args" .venv/bin/python -m pytest $args
+        grep -E '^SKIPPED|^=+ .* in [0-9.]+s' "$state/log" | sed 's/^/      /'
+    fi
     ok "run once more" proa run -d --name last busybox sleep 100000
     ok "uninstall refuses while something runs" not make uninstall
     ok "uninstall" make uninstall PURGE=1
