@@ -31,7 +31,11 @@ TIMEOUT_S = 3.0
 NO_ANSWER_S = 0.5
 """How long silence takes to count as one: a packet that is let through takes less than a millisecond."""
 
-_TYPES = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+_KINDS = {
+    "tcp": (socket.SOCK_STREAM, socket.IPPROTO_TCP),
+    "udp": (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
+    "sctp": (socket.SOCK_STREAM, socket.IPPROTO_SCTP),
+}
 
 
 def inside(place: Place, visit: Callable[[], T]) -> T:
@@ -144,15 +148,17 @@ def _free_network() -> ipaddress.IPv4Network:
 # --- talk -------------------------------------------------------------------------------------------------
 
 
-def _family(address: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in address else socket.AF_INET
+def _socket(protocol: str, address: str) -> socket.socket:
+    """One for addresses of that family."""
+    return socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, *_KINDS[protocol])
 
 
 @contextmanager
 def answering(place: Place, protocol: str, port: int, address: str = "0.0.0.0") -> Iterator[None]:
-    """Answer on a port, TCP or UDP, with the address of whoever asks. ``::`` takes IPv6 alone."""
+    """Answer on a port, TCP, UDP or SCTP, with the address of whoever asks. ``::`` takes IPv6 alone."""
     server = inside(place, lambda: _listening(protocol, address, port))
-    thread = threading.Thread(target=_answer_tcp if protocol == "tcp" else _answer_udp, args=(server,))
+    answer = _answer_udp if protocol == "udp" else _answer_connections
+    thread = threading.Thread(target=answer, args=(server,))
     thread.start()
     try:
         yield
@@ -165,17 +171,17 @@ def answering(place: Place, protocol: str, port: int, address: str = "0.0.0.0") 
 
 
 def _listening(protocol: str, address: str, port: int) -> socket.socket:
-    server = socket.socket(_family(address), _TYPES[protocol])
+    server = _socket(protocol, address)
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if server.family == socket.AF_INET6:
         server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     server.bind((address, port))
-    if protocol == "tcp":
+    if protocol != "udp":
         server.listen()
     return server
 
 
-def _answer_tcp(server: socket.socket) -> None:
+def _answer_connections(server: socket.socket) -> None:
     while True:
         try:
             connection, peer = server.accept()
@@ -198,7 +204,7 @@ def connect(
     place: Place, protocol: str, address: str, port: int, timeout_s: float = TIMEOUT_S
 ) -> socket.socket:
     """A connected socket of a place. Raises OSError."""
-    made = inside(place, lambda: socket.socket(_family(address), _TYPES[protocol]))
+    made = inside(place, lambda: _socket(protocol, address))
     made.settimeout(timeout_s)
     try:
         made.connect((address, port))
