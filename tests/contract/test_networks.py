@@ -147,7 +147,7 @@ def container(name: str = "web", mac: str = "", **host_config: Any) -> Container
         layers=(),
         config=ContainerConfig(),
         host_config=HostConfig(**host_config),
-        networks={"bridge": EndpointSettings(mac_address=mac)} if mac else {},
+        networks={"bridge": EndpointSettings(mac_address=mac)},
     )
 
 

@@ -137,6 +137,12 @@ def test_a_network_goes_while_stopped_containers_name_it(
     succeed(docker("wait", "ended"))
     succeed(docker("network", "rm", "brief"))
     assert re.search(r"network \S+ not found", refused("start", "ended"))
+    net.network("other")
+    succeed(docker("network", "disconnect", "brief", "ended"))
+    assert "network brief" in refused("network", "disconnect", "brief", "ended")
+    succeed(docker("network", "connect", "other", "ended"))
+    succeed(docker("start", "ended"))
+    succeed(docker("wait", "ended"))
 
 
 def test_events_tell_of_networks(docker: DockerCli, net: Net) -> None:
