@@ -6,11 +6,14 @@ Their rules are put into a host that is a network namespace, by the programs tha
 import os
 import shutil
 from collections.abc import Iterator
+from functools import partial
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 import trio
 
+from proad.host.filterelements import BridgeRules
 from proad.host.foreignfirewall import ForeignFirewalls
 from proad.host.nftwatch import NftWatch
 from tests.support.nethosts import answering, connect, inside, reaches
@@ -132,6 +135,25 @@ def test_containers_reach_and_are_reached_and_the_others_rules_are_untouched(
     assert all(works(world, box, beside))
     inside(world.host, world.foreign.remove)
     assert world.on_host(LISTED) == before
+
+
+@pytest.mark.parametrize("rules", KINDS)
+def test_a_daemon_that_is_uninstalled_leaves_none_behind(world: World, rules: str, tmp_path: Path) -> None:
+    world.on_host(rules)
+    networks = ("br-0123456789ab", "of-somebody")
+    for number, bridge in enumerate(networks):
+        world.on_host(f"ip link add {bridge} type bridge")
+        subnets = (IPv4Network(f"10.8.{number}.0/24"),)
+        known = BridgeRules(bridge, subnets, internal=False, icc=True, masquerade=True)
+        inside(world.host, partial(world.firewall.set_bridge, known))
+    world.network(1)
+    assert ensure(world, "br1", *networks)
+    (tmp_path / "data").mkdir()
+    script = Path(__file__).parents[2] / "scripts" / "forget.sh"
+    world.on_host(f"{script} {tmp_path}/data {tmp_path}/run br1 {TABLE} /proa-there-is-no-such-group")
+    assert world.on_host("ls /sys/class/net").split() == ["lo", "of-somebody", "out0"]
+    assert TABLE not in world.on_host(LISTED)
+    assert not (tmp_path / "data").exists()
 
 
 def test_iptables_lists_saves_and_restores_ours_and_we_know_them_again(world: World) -> None:
