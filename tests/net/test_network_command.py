@@ -121,11 +121,16 @@ def test_prune_removes_what_nobody_uses(docker: DockerCli, net: Net) -> None:
     net.run("runs", "--network", "used")
     net.run("ended", "--network", "stopped", command=["true"])
     succeed(docker("wait", "ended"))
+    before = f"{time.time():f}"
     pruned = succeed(docker("network", "prune", "-f", "--filter", "label!=keep"))
     assert "unused" in pruned.split()
     assert "used" not in pruned.split()
     left = names(docker, "type=custom")
     assert {"kept", "used"} <= set(left)
+    during = ("--since", before, "--until", f"{time.time():f}", "--filter", "event=prune")
+    assert succeed(docker("events", *during, "--format", "{{json .Actor}}")) == (
+        '{"ID":"","Attributes":{"reclaimed":"0"}}'
+    )
     assert "unused" not in left
 
 
