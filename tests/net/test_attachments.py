@@ -138,6 +138,7 @@ def test_a_joiner_shares_all_of_its_owners_network(net: Net, refused: Refused) -
     assert joiner.netns.readlink() == owner.netns.readlink()
     assert joiner.say("cat", "/etc/hosts") == owner.say("cat", "/etc/hosts")
     assert joiner.look_up("owner") == {owner.address("red")}
+    assert joiner.inspect()["HostConfig"]["NetworkMode"] == f"container:{owner.id}"
     net.connect("blue", owner)
     assert joiner.interfaces() == {"eth0", "eth1"}
     assert refused("network", "connect", "blue", "joiner")
@@ -154,7 +155,9 @@ def test_a_joiner_follows_an_owner_that_restarts_when_it_restarts_itself(
     succeed(docker("stop", "-t", "0", "owner"))
     assert joiner.inspect()["State"]["Running"]
     assert "cannot join network" in refused("restart", "-t", "0", "joiner")
-    succeed(docker("start", "owner"))
+    succeed(docker("rename", "owner", "another"))
+    succeed(docker("start", "another"))
     succeed(docker("start", "joiner"))
+    owner.name = "another"
     assert joiner.netns.readlink() == owner.netns.readlink()
-    assert joiner.look_up("owner") == {owner.address("red")}
+    assert joiner.look_up("another") == {owner.address("red")}
