@@ -12,6 +12,7 @@ import contextlib
 import ipaddress
 import json
 import random
+import select
 import shutil
 import socket
 import subprocess
@@ -157,17 +158,24 @@ def _socket(protocol: str, address: str) -> socket.socket:
 def answering(place: Place, protocol: str, port: int, address: str = "0.0.0.0") -> Iterator[None]:
     """Answer on a port, TCP, UDP or SCTP, with the address of whoever asks. ``::`` takes IPv6 alone."""
     server = inside(place, lambda: _listening(protocol, address, port))
-    answer = _answer_udp if protocol == "udp" else _answer_connections
-    thread = threading.Thread(target=answer, args=(server,))
+    over, end = socket.socketpair()
+    answer = _answer_datagram if protocol == "udp" else _answer_connection
+    thread = threading.Thread(target=_serve, args=(server, over, answer))
     thread.start()
     try:
         yield
     finally:
-        # Wakes who waits on it; the kernel says that a UDP socket has no peer, and does it.
-        with contextlib.suppress(OSError):
-            server.shutdown(socket.SHUT_RDWR)
+        end.close()
         thread.join()
+        over.close()
         server.close()
+
+
+def _serve(server: socket.socket, over: socket.socket, answer: Callable[[socket.socket], None]) -> None:
+    """Answer until ``over`` can be read: shutting the server down does not wake who waits on SCTP."""
+    while over not in select.select([server, over], [], [])[0]:
+        with contextlib.suppress(OSError):
+            answer(server)
 
 
 def _listening(protocol: str, address: str, port: int) -> socket.socket:
@@ -178,26 +186,19 @@ def _listening(protocol: str, address: str, port: int) -> socket.socket:
     server.bind((address, port))
     if protocol != "udp":
         server.listen()
+    server.setblocking(False)  # who has asked may have given up before it is heard
     return server
 
 
-def _answer_connections(server: socket.socket) -> None:
-    while True:
-        try:
-            connection, peer = server.accept()
-        except OSError:
-            return
-        with connection, contextlib.suppress(OSError):
-            connection.sendall(peer[0].encode())
+def _answer_connection(server: socket.socket) -> None:
+    connection, peer = server.accept()
+    with connection:
+        connection.sendall(peer[0].encode())
 
 
-def _answer_udp(server: socket.socket) -> None:
-    while True:
-        data, peer = server.recvfrom(100)
-        if not data:
-            return
-        with contextlib.suppress(OSError):
-            server.sendto(peer[0].encode(), peer)
+def _answer_datagram(server: socket.socket) -> None:
+    _, peer = server.recvfrom(100)
+    server.sendto(peer[0].encode(), peer)
 
 
 def connect(
