@@ -162,7 +162,8 @@ gone() {
     fi
 }
 gone "bridge $bridge" ip link show "$bridge"
-gone "nftables table $table" nft list table ip "$table"
+gone "nftables table $table" nft list table inet "$table"
+gone "nftables table $table for bridges" nft list table bridge "$table"
 gone "mounts below $dir" grep -qF " $dir/" /proc/self/mountinfo
 gone "the directory $dir" test -e "$dir"
 gone "processes" pgrep -f "$dir/"

@@ -5,19 +5,23 @@
 prefix=${PREFIX:-/opt/proa}
 destdir=${DESTDIR:-}
 
+proa() { "$prefix/bin/proa" -H unix:///run/proa/proa.sock "$@"; }
+
 if [ -z "$destdir" ]; then
     need_root uninstall
     if [ -S /run/proa/proa.sock ] && [ -x "$prefix/bin/proa" ]; then
-        running=$("$prefix/bin/proa" -H unix:///run/proa/proa.sock ps -q 2>/dev/null || true)
+        running=$(proa ps -q 2>/dev/null || true)
         if [ -n "$running" ] && [ -z "${PURGE:-}" ]; then
             fail "$(wc -l <<<"$running") container(s) are running, and would run on with nobody to stop them" \
                 "stop them first:  proa stop \$(proa ps -q)" "or remove all there is:  make uninstall PURGE=1"
         fi
         if [ -n "${PURGE:-}" ]; then
-            step "Removing all containers"
-            all=$("$prefix/bin/proa" -H unix:///run/proa/proa.sock ps -aq 2>/dev/null || true)
+            step "Removing all containers and networks"
+            all=$(proa ps -aq 2>/dev/null || true)
             # word splitting is meant: one id a word
-            [ -z "$all" ] || "$prefix/bin/proa" -H unix:///run/proa/proa.sock rm -f -v $all >/dev/null
+            [ -z "$all" ] || proa rm -f -v $all >/dev/null
+            all=$(proa network ls -q --filter type=custom 2>/dev/null || true)
+            [ -z "$all" ] || proa network rm $all >/dev/null
         fi
     fi
     if [ -d /run/systemd/system ]; then
@@ -41,9 +45,12 @@ if [ -e "$destdir$prefix/pyvenv.cfg" ]; then rm -rf -- "$destdir$prefix"; fi
 [ -z "$destdir" ] || exit 0
 [ ! -d /run/systemd/system ] || systemctl daemon-reload
 
+state=''
+[ -z "${PURGE:-}" ] || state=/var/lib/proa
+step "Removing bridges, rules and cgroups${state:+, and all state}"
+"$root/scripts/forget.sh" "$state" /run/proa proa0 proa /proa
+
 if [ -n "${PURGE:-}" ]; then
-    step "Removing all state"
-    "$root/scripts/forget.sh" /var/lib/proa /run/proa proa0 proa /proa
     ! getent group proa >/dev/null || groupdel proa
 else
     [ ! -e /var/lib/proa ] || note "images, volumes and containers are kept in /var/lib/proa; PURGE=1 removes them"

@@ -123,12 +123,16 @@ second_boot() {
     local args
     args=$(cat /run/inside/pytest-args)
     # word splitting is meant
-    [ -z "$args" ] || ok "pytest $args" .venv/bin/python -m pytest $args
-    ok "run once more" proa run -d --name last busybox sleep 100000
+    if [ -n "$args" ]; then
+        ok "pytest $args" .venv/bin/python -m pytest $args
+        grep -E '^SKIPPED|^=+ .* in [0-9.]+s' "$state/log" | sed 's/^/      /'
+    fi
+    ok "a network" proa network create own
+    ok "run once more" proa run -d --name last --network own -p 8080:80 busybox sleep 100000
     ok "uninstall refuses while something runs" not make uninstall
     ok "uninstall" make uninstall PURGE=1
     ok "no state, unit, group, bridge or table is left" is "$(ls -d /var/lib/proa /run/proa /opt/proa /sys/fs/cgroup/proa \
-        /etc/systemd/system/proad* 2>/dev/null; getent group proa; ip -br link show proa0 2>/dev/null; nft list tables)" ""
+        /etc/systemd/system/proad* 2>/dev/null; getent group proa; ip -br link show type bridge; nft list tables)" ""
     [ -e "$state/failed" ] || echo "all as it should be"
     systemctl poweroff
 }

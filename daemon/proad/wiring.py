@@ -171,7 +171,9 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
         retries=Retries(attempts=config.max_download_attempts),
     )
     nursery.start_soon(registries.run)
-    layers = LayerFetcher(blobs, unpacker, garbage, nursery, max_concurrent=config.max_concurrent_downloads)
+    layers = LayerFetcher(
+        store, blobs, unpacker, garbage, nursery, max_concurrent=config.max_concurrent_downloads
+    )
     puller = Puller(store, blobs, images, garbage, keeping, registries, layers)
     helpers = Helpers(nursery)
     trees = BuildTrees(helpers, config.data_root / "tmp", overlay.fixed_options)

@@ -100,6 +100,16 @@ def test_a_layer_that_is_here_is_not_fetched(api: Api, registry: Registry, rogue
     assert not rogue.asked("GET", low)
 
 
+def test_a_manifest_cannot_pair_what_is_here_as_it_likes(api: Api, registry: Registry) -> None:
+    """Layer and blob are both in the store, but the one is not made of the other."""
+    pull(api, registry.put("first", "1", make_image([LOW])))
+    pull(api, registry.put("second", "1", make_image([HIGH])))
+    liar = make_image([LOW], packed=[("+gzip", gzip.compress(HIGH, compresslevel=1, mtime=0))], Cmd=["liar"])
+    name = registry.put("liar", "1", liar)
+    assert pull_error(api, name) == "layers from manifest don't match image configuration"
+    assert api("GET", f"/images/{name}/json").status == 404
+
+
 def test_by_digest(api: Api, registry: Registry) -> None:
     name = registry.put("digested", "1", TWO).removesuffix(":1")
     lines = pull(api, name, tag=TWO.digest)

@@ -6,11 +6,14 @@ Their rules are put into a host that is a network namespace, by the programs tha
 import os
 import shutil
 from collections.abc import Iterator
+from functools import partial
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 import trio
 
+from proad.host.filterelements import BridgeRules
 from proad.host.foreignfirewall import ForeignFirewalls
 from proad.host.nftwatch import NftWatch
 from tests.support.nethosts import answering, connect, inside, reaches
@@ -134,6 +137,25 @@ def test_containers_reach_and_are_reached_and_the_others_rules_are_untouched(
     assert world.on_host(LISTED) == before
 
 
+@pytest.mark.parametrize("rules", KINDS)
+def test_a_daemon_that_is_uninstalled_leaves_none_behind(world: World, rules: str, tmp_path: Path) -> None:
+    world.on_host(rules)
+    networks = ("br-0123456789ab", "of-somebody")
+    for number, bridge in enumerate(networks):
+        world.on_host(f"ip link add {bridge} type bridge")
+        subnets = (IPv4Network(f"10.8.{number}.0/24"),)
+        known = BridgeRules(bridge, subnets, internal=False, icc=True, masquerade=True)
+        inside(world.host, partial(world.firewall.set_bridge, known))
+    world.network(1)
+    assert ensure(world, "br1", *networks)
+    (tmp_path / "data").mkdir()
+    script = Path(__file__).parents[2] / "scripts" / "forget.sh"
+    world.on_host(f"{script} {tmp_path}/data {tmp_path}/run br1 {TABLE} /proa-there-is-no-such-group")
+    assert world.on_host("ls /sys/class/net").split() == ["lo", "of-somebody", "out0"]
+    assert TABLE not in world.on_host(LISTED)
+    assert not (tmp_path / "data").exists()
+
+
 def test_iptables_lists_saves_and_restores_ours_and_we_know_them_again(world: World) -> None:
     world.on_host(DOCKER)
     before = world.on_host("iptables-nft -S")
@@ -193,11 +215,16 @@ def watch(world: World) -> NftWatch:
     return inside(world.host, lambda: NftWatch(TABLE, ours, settle_s=0.05, rest_s=0.1))
 
 
-async def heard(watched: NftWatch) -> bool | None:
-    """What the watch tells of what has happened; None where it tells nothing."""
-    with trio.move_on_after(0.4):
+async def heard(watched: NftWatch) -> bool:
+    """What the watch tells of what has happened."""
+    with trio.fail_after(20):
         return await watched.changes()
-    return None
+
+
+async def is_silent(watched: NftWatch) -> bool:
+    with trio.move_on_after(0.4) as waiting:
+        await watched.changes()
+    return waiting.cancelled_caught
 
 
 def test_what_others_do_is_told_and_put_right_and_what_we_do_is_not(world: World) -> None:
@@ -223,18 +250,18 @@ def test_what_others_do_is_told_and_put_right_and_what_we_do_is_not(world: World
             assert await heard(watched) is is_ours, harm
             assert inside(world.host, world.firewall.restore) is is_ours, harm
             assert ensure(world, "br1") is not is_ours, harm
-            assert await heard(watched) is None, "our own repairs are no news"
+            assert await is_silent(watched), "our own repairs are no news"
         world.on_host("nft add table inet mine; nft add set inet mine s '{ type ifname; }'")
         assert await heard(watched) is False
         world.on_host("nft add element inet mine s '{ eth0 }'")
-        assert await heard(watched) is None
+        assert await is_silent(watched)
 
     async def ourselves() -> None:
         for _ in range(50):
             world.firewall.dismiss(box.port.host_interface, box.ports)
             world.firewall.admit(box.port, box.ports)
         assert not inside(world.host, world.firewall.restore)
-        assert await heard(watched) is None
+        assert await is_silent(watched)
 
     try:
         with answering(world.neighbour, "tcp", 80), connect(beside.netns, "tcp", NEIGHBOUR, 80) as healthy:
@@ -256,7 +283,7 @@ def test_news_that_are_too_many_to_keep_are_news(world: World, tmp_path: Path) -
     )
     try:
         world.on_host(f"nft -f {rules}")
-        assert trio.run(heard, watched) is not None
+        trio.run(heard, watched)
         assert not inside(world.host, world.firewall.restore)
     finally:
         watched.close()

@@ -23,7 +23,7 @@ from proad.engine.networkcontrol import NetworkControl
 from proad.engine.networkrepair import NetworkRepair
 from proad.engine.networks import Networks
 from proad.engine.resolvers import Resolvers
-from proad.host import netlink, netns
+from proad.host import netlink, netns, sandbox
 from proad.host.firewall import BridgeRules, Firewall
 from proad.host.foreignfirewall import ForeignFirewalls
 from proad.model import errors
@@ -31,6 +31,7 @@ from proad.model.container import Container, Run, Status
 from proad.model.hostconfig import ContainerConfig, HostConfig, PortBinding
 from proad.model.network import Endpoint, EndpointSettings, is_interface_name
 from proad.store.db import open_store
+from tests.support.belongings import output_of
 from tests.support.whose import own_directory, own_name
 
 from .netlab import Lab, ask, client, inside, is_reachable, serving
@@ -146,7 +147,7 @@ def container(name: str = "web", mac: str = "", **host_config: Any) -> Container
         layers=(),
         config=ContainerConfig(),
         host_config=HostConfig(**host_config),
-        networks={"bridge": EndpointSettings(mac_address=mac)} if mac else {},
+        networks={"bridge": EndpointSettings(mac_address=mac)},
     )
 
 
@@ -491,6 +492,29 @@ def test_recovery_spares_a_start_that_is_under_way(site: Site) -> None:
         assert netlink.ports_of(site.config.bridge) == {endpoint.host_interface}
 
     site.run(recover)
+
+
+def test_recovery_brings_no_rules_back_of_what_is_being_unplugged(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def recover_in_between(parts: Parts) -> None:
+        who = container()
+        endpoint = await parts.start(who)
+        [run] = site.runs
+        unplug = sandbox.unplug
+
+        async def recover_and_unplug(path: Path, interface: str, gateways: sandbox.Gateways) -> None:
+            await parts.recover(lambda: site.runs)
+            await unplug(path, interface, gateways)
+
+        monkeypatch.setattr(sandbox, "unplug", recover_and_unplug)
+        await parts.endpoints.unplug(who, replace(run, endpoints=()), endpoint)
+        assert netlink.ports_of(site.config.bridge) == set()
+        assert parts.endpoints.lingering == set()
+        site.runs.clear()
+        assert endpoint.host_interface not in output_of("nft", "list", "table", "bridge", site.config.table)
+
+    site.run(recover_in_between)
 
 
 def test_recovery_mends_what_others_tore_down(site: Site, lab: Lab) -> None:

@@ -66,6 +66,18 @@ def test_networks_come_and_go_while_it_is_stopped(net: Net, docker: DockerCli) -
     assert net.run("asker", "--network", "blue").look_up("a") == {"10.223.2.9"}
 
 
+def test_a_container_that_left_all_networks_starts_without_any(net: Net, docker: DockerCli) -> None:
+    net.network("red")
+    for network in ("red", "bridge"):
+        member = net.run(f"in-{network}", "--network", network)
+        net.disconnect(network, member)
+        succeed(docker("restart", "-t", "0", member.name))
+        assert member.interfaces() == set()
+        assert member.inspect()["NetworkSettings"]["Networks"] == {}
+        net.connect(network, member)
+        assert member.interfaces() == {"eth0"}
+
+
 def test_fixed_addresses_and_macs_stay(net: Net, docker: DockerCli, ours: Daemon) -> None:
     net.network("six", "--ipv6", "--subnet", "10.224.1.0/24", "--subnet", "fd4e:7072:6f65::/64")
     member = net.run(
@@ -126,6 +138,7 @@ def test_a_joiner_shares_all_of_its_owners_network(net: Net, refused: Refused) -
     assert joiner.netns.readlink() == owner.netns.readlink()
     assert joiner.say("cat", "/etc/hosts") == owner.say("cat", "/etc/hosts")
     assert joiner.look_up("owner") == {owner.address("red")}
+    assert joiner.inspect()["HostConfig"]["NetworkMode"] == f"container:{owner.id}"
     net.connect("blue", owner)
     assert joiner.interfaces() == {"eth0", "eth1"}
     assert refused("network", "connect", "blue", "joiner")
@@ -142,7 +155,9 @@ def test_a_joiner_follows_an_owner_that_restarts_when_it_restarts_itself(
     succeed(docker("stop", "-t", "0", "owner"))
     assert joiner.inspect()["State"]["Running"]
     assert "cannot join network" in refused("restart", "-t", "0", "joiner")
-    succeed(docker("start", "owner"))
+    succeed(docker("rename", "owner", "another"))
+    succeed(docker("start", "another"))
     succeed(docker("start", "joiner"))
+    owner.name = "another"
     assert joiner.netns.readlink() == owner.netns.readlink()
-    assert joiner.look_up("owner") == {owner.address("red")}
+    assert joiner.look_up("another") == {owner.address("red")}

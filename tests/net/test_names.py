@@ -85,6 +85,15 @@ def test_links_are_names_on_networks_of_ones_own(net: Net) -> None:
     assert other.look_up("database") == set()
 
 
+def test_a_link_waits_for_who_bears_its_name(net: Net) -> None:
+    net.network("red")
+    web = net.run("web", "--network", "red", "--link", "db:store")
+    assert not web.inspect()["HostConfig"]["Links"]
+    assert web.look_up("store") == set()
+    db = net.run("db", "--network", "red")
+    assert web.look_up("store") == {db.address("red")}
+
+
 def test_ipv6_names(net: Net) -> None:
     net.network("six", "--ipv6", "--subnet", "fd4e:7072:6f61::/64")
     web, asker = net.run("web", "--network", "six"), net.run("asker", "--network", "six")

@@ -121,11 +121,16 @@ def test_prune_removes_what_nobody_uses(docker: DockerCli, net: Net) -> None:
     net.run("runs", "--network", "used")
     net.run("ended", "--network", "stopped", command=["true"])
     succeed(docker("wait", "ended"))
+    before = f"{time.time():f}"
     pruned = succeed(docker("network", "prune", "-f", "--filter", "label!=keep"))
     assert "unused" in pruned.split()
     assert "used" not in pruned.split()
     left = names(docker, "type=custom")
     assert {"kept", "used"} <= set(left)
+    during = ("--since", before, "--until", f"{time.time():f}", "--filter", "event=prune")
+    assert succeed(docker("events", *during, "--format", "{{json .Actor}}")) == (
+        '{"ID":"","Attributes":{"reclaimed":"0"}}'
+    )
     assert "unused" not in left
 
 
@@ -137,6 +142,12 @@ def test_a_network_goes_while_stopped_containers_name_it(
     succeed(docker("wait", "ended"))
     succeed(docker("network", "rm", "brief"))
     assert re.search(r"network \S+ not found", refused("start", "ended"))
+    net.network("other")
+    succeed(docker("network", "disconnect", "brief", "ended"))
+    assert "network brief" in refused("network", "disconnect", "brief", "ended")
+    succeed(docker("network", "connect", "other", "ended"))
+    succeed(docker("start", "ended"))
+    succeed(docker("wait", "ended"))
 
 
 def test_events_tell_of_networks(docker: DockerCli, net: Net) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from tests.conftest import DockerCli
 from tests.net.conftest import Net, succeed
+from tests.strictness import skip_for_lack_of
 from tests.support.daemon import Daemon
 from tests.support.nethosts import Hosts, answering, ask, reaches
 
@@ -39,6 +40,22 @@ def test_this_host_reaches_a_published_port_by_all_its_addresses(
     with answering(server.netns, protocol, 80):
         for address in ("127.0.0.1", gateway, hosts.add("one").router):
             assert ask(None, protocol, address, port)
+
+
+def test_sctp(net: Net, hosts: Hosts) -> None:
+    try:
+        socket.socket(type=socket.SOCK_STREAM, proto=socket.IPPROTO_SCTP).close()
+    except OSError:
+        skip_for_lack_of("a kernel with SCTP")
+    net.network("own")
+    server = net.run("server", "--network", "own", "-p", "80/sctp", "-p", "80/tcp")
+    client = net.run("client", "--network", "own")
+    port, neighbour = server.port("80/sctp"), hosts.add("neighbour")
+    with answering(server.netns, "sctp", 80):
+        assert ask(neighbour.netns, "sctp", neighbour.router, port) == neighbour.address
+        assert ask(None, "sctp", "127.0.0.1", port)
+        assert ask(client.netns, "sctp", server.address("own"), 80) == client.address("own")
+        assert not reaches(neighbour.netns, "tcp", neighbour.router, port)
 
 
 def test_a_port_bound_to_an_address_is_there_alone(net: Net, hosts: Hosts) -> None:

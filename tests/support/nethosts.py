@@ -12,6 +12,7 @@ import contextlib
 import ipaddress
 import json
 import random
+import select
 import shutil
 import socket
 import subprocess
@@ -31,7 +32,11 @@ TIMEOUT_S = 3.0
 NO_ANSWER_S = 0.5
 """How long silence takes to count as one: a packet that is let through takes less than a millisecond."""
 
-_TYPES = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+_KINDS = {
+    "tcp": (socket.SOCK_STREAM, socket.IPPROTO_TCP),
+    "udp": (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
+    "sctp": (socket.SOCK_STREAM, socket.IPPROTO_SCTP),
+}
 
 
 def inside(place: Place, visit: Callable[[], T]) -> T:
@@ -144,61 +149,63 @@ def _free_network() -> ipaddress.IPv4Network:
 # --- talk -------------------------------------------------------------------------------------------------
 
 
-def _family(address: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in address else socket.AF_INET
+def _socket(protocol: str, address: str) -> socket.socket:
+    """One for addresses of that family."""
+    return socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, *_KINDS[protocol])
 
 
 @contextmanager
 def answering(place: Place, protocol: str, port: int, address: str = "0.0.0.0") -> Iterator[None]:
-    """Answer on a port, TCP or UDP, with the address of whoever asks. ``::`` takes IPv6 alone."""
+    """Answer on a port, TCP, UDP or SCTP, with the address of whoever asks. ``::`` takes IPv6 alone."""
     server = inside(place, lambda: _listening(protocol, address, port))
-    thread = threading.Thread(target=_answer_tcp if protocol == "tcp" else _answer_udp, args=(server,))
+    over, end = socket.socketpair()
+    answer = _answer_datagram if protocol == "udp" else _answer_connection
+    thread = threading.Thread(target=_serve, args=(server, over, answer))
     thread.start()
     try:
         yield
     finally:
-        # Wakes who waits on it; the kernel says that a UDP socket has no peer, and does it.
-        with contextlib.suppress(OSError):
-            server.shutdown(socket.SHUT_RDWR)
+        end.close()
         thread.join()
+        over.close()
         server.close()
 
 
+def _serve(server: socket.socket, over: socket.socket, answer: Callable[[socket.socket], None]) -> None:
+    """Answer until ``over`` can be read: shutting the server down does not wake who waits on SCTP."""
+    while over not in select.select([server, over], [], [])[0]:
+        with contextlib.suppress(OSError):
+            answer(server)
+
+
 def _listening(protocol: str, address: str, port: int) -> socket.socket:
-    server = socket.socket(_family(address), _TYPES[protocol])
+    server = _socket(protocol, address)
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if server.family == socket.AF_INET6:
         server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     server.bind((address, port))
-    if protocol == "tcp":
+    if protocol != "udp":
         server.listen()
+    server.setblocking(False)  # who has asked may have given up before it is heard
     return server
 
 
-def _answer_tcp(server: socket.socket) -> None:
-    while True:
-        try:
-            connection, peer = server.accept()
-        except OSError:
-            return
-        with connection, contextlib.suppress(OSError):
-            connection.sendall(peer[0].encode())
+def _answer_connection(server: socket.socket) -> None:
+    connection, peer = server.accept()
+    with connection:
+        connection.sendall(peer[0].encode())
 
 
-def _answer_udp(server: socket.socket) -> None:
-    while True:
-        data, peer = server.recvfrom(100)
-        if not data:
-            return
-        with contextlib.suppress(OSError):
-            server.sendto(peer[0].encode(), peer)
+def _answer_datagram(server: socket.socket) -> None:
+    _, peer = server.recvfrom(100)
+    server.sendto(peer[0].encode(), peer)
 
 
 def connect(
     place: Place, protocol: str, address: str, port: int, timeout_s: float = TIMEOUT_S
 ) -> socket.socket:
     """A connected socket of a place. Raises OSError."""
-    made = inside(place, lambda: socket.socket(_family(address), _TYPES[protocol]))
+    made = inside(place, lambda: _socket(protocol, address))
     made.settimeout(timeout_s)
     try:
         made.connect((address, port))

@@ -137,7 +137,12 @@ def test_status_texts() -> None:
 
 
 def test_ports_of_a_running_container() -> None:
-    assert wire.port_map(running()) == {"53/udp": None, "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}]}
+    made = running()
+    assert wire.port_map(made) == {"53/udp": None, "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}]}
+    assert made.run is not None
+    for change in ({"gateway": "", "ports": ()}, {"driver": "macvlan", "ports": ()}):
+        run = replace(made.run, endpoints=(replace(ENDPOINT, **change),))
+        assert wire.port_map(replace(made, run=run)) == {}
     assert wire.port_list(running()) == [
         {"PrivatePort": 53, "Type": "udp"},
         {"IP": "0.0.0.0", "PrivatePort": 80, "Type": "tcp", "PublicPort": 8080},

@@ -18,7 +18,7 @@ from proad.model.durations import format_rfc3339_ns
 from proad.model.logoptions import JSON_FILE, log_driver
 from proad.model.mounts import MountPoint
 from proad.model.names import dns_names
-from proad.model.network import ON_LINK, PREDEFINED, Endpoint, EndpointSettings
+from proad.model.network import ON_LINK, PREDEFINED, Endpoint, EndpointSettings, elect_gateways
 
 Json = dict[str, Any]
 ApiVersion = tuple[int, int]
@@ -104,8 +104,11 @@ def _attachment(
 
 def port_map(container: Container) -> dict[str, list[Json] | None]:
     """Container port to where it shows on the host; None where it is exposed only. Empty while it does not
-    run."""
+    run, and where no network of it publishes anything: internal ones, the host's, none."""
     if not container.status.has_process or container.run is None:
+        return {}
+    gateways = elect_gateways(container.run.endpoints)
+    if not any(endpoint is not None and endpoint.driver == "bridge" for endpoint in gateways):
         return {}
     ports: dict[str, list[Json] | None] = dict.fromkeys(sorted(container.config.exposed_ports))
     for published in container.run.ports:

@@ -57,8 +57,8 @@ class Connector:
             errors.Unavailable: no address is free.
             errors.System: the kernel refused; nothing is changed.
         """
-        network = self._networks.find(ref)
         container = find_container(self._store, container_ref)
+        network = self._networks.find(ref)
         async with self._locks.of(container.id):
             container = self._still_there(container)
             _refuse_mode(container, network, self._connected(container))
@@ -80,16 +80,20 @@ class Connector:
     async def disconnect(self, ref: str, container_ref: str, *, force: bool) -> None:
         """Disconnect a container from a network; event ``disconnect`` if it runs.
 
+        One that does not run may name a network that is gone by now, and leaves it all the same.
+
         Raises:
             errors.NotFound: there is no such network or container.
             errors.Forbidden: it is not connected.
             errors.InvalidParameter: the network is the host's.
             errors.System: the kernel refused; recovery goes on with it.
         """
-        network = self._networks.find(ref)
         container = find_container(self._store, container_ref)
         async with self._locks.of(container.id):
             container = self._still_there(container)
+            if not container.status.has_process and self._forget_lost(container, ref):
+                return
+            network = self._networks.find(ref)
             if container.host_config.network_mode == "host" or network.name == "host":
                 raise errors.InvalidParameter(
                     "container cannot be disconnected from host network or connected to host network"
@@ -98,8 +102,7 @@ class Connector:
                 raise _marked(container)
             if network.name not in self._connected(container):
                 raise errors.Forbidden(f"container {container.id} is not connected to network {network.name}")
-            networks = {name: wish for name, wish in container.networks.items() if name != network.name}
-            bare = replace(container, networks=networks)
+            bare = _without(container, network.name)
             endpoint = _endpoint_on(container, network)
             if endpoint is None:
                 with self._store.transaction() as tx:
@@ -116,8 +119,8 @@ class Connector:
         """
         for endpoint in container.run.endpoints if container.run is not None else ():
             if endpoint.state == "joining":
-                networks = {n: w for n, w in container.networks.items() if n != endpoint.network}
-                container = await self._unplug(replace(container, networks=networks), endpoint, tells=False)
+                bare = _without(container, endpoint.network)
+                container = await self._unplug(bare, endpoint, tells=False)
             elif endpoint.state == "leaving":
                 container = await self._unplug(container, endpoint)
         return container
@@ -176,6 +179,14 @@ class Connector:
 
     # --- records ----------------------------------------------------------------------------------------
 
+    def _forget_lost(self, container: Container, name: str) -> bool:
+        """Have a container name a network no more that is gone; returns whether it did."""
+        if name not in container.networks or self._networks.named(name) is not None:
+            return False
+        with self._store.transaction() as tx:
+            tx.put_container(_without(container, name))
+        return True
+
     def _still_there(self, container: Container) -> Container:
         found = self._store.containers.get(container.id)
         if found is None:
@@ -192,6 +203,11 @@ class Connector:
 def tell_endpoint(tx: Transaction, action: str, container: Container, endpoint: Endpoint) -> None:
     attributes = {"container": container.id, "name": endpoint.network, "type": endpoint.driver}
     tx.emit("network", action, endpoint.network_id, attributes)
+
+
+def _without(container: Container, network: str) -> Container:
+    networks = {name: wish for name, wish in container.networks.items() if name != network}
+    return replace(container, networks=networks)
 
 
 def _endpoint_on(container: Container, network: Network) -> Endpoint | None:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from proad.engine.containers import refuse_taken_name
 from proad.engine.images import Images
+from proad.engine.joining import with_ids
 from proad.engine.links import make_links
 from proad.engine.lookup import event_attributes, find_container, images_of, named
 from proad.engine.mounting import Mounting
@@ -153,7 +154,7 @@ class Creator:
 
     def _check_host(self, asked: HostConfig) -> tuple[HostConfig, list[str]]:
         facts = self._facts.read(asked)
-        asked = with_default_log(asked, self._default_log)
+        asked = with_default_log(with_ids(self._store, asked), self._default_log)
         check_log_options(asked.log_config)
         host_config, warnings = check_against_host(asked, facts)
         warnings += privilege_warnings(host_config, facts)

@@ -243,10 +243,9 @@ class Endpoints:
         """
         self._naming.leave(endpoint)
         moved = self._move_ports(run, left=endpoint)
-        try:
-            await sandbox.unplug(Path(run.netns), endpoint.interface, gateways_of(run.endpoints))
-        finally:
-            self.forget(endpoint)
+        self._linger(endpoint)  # a recovery meanwhile must not take it for one that has lost its rules
+        await sandbox.unplug(Path(run.netns), endpoint.interface, gateways_of(run.endpoints))
+        self._let_go(endpoint)
         await self._naming.renew(container, moved)
         return moved
 
@@ -367,8 +366,12 @@ class Endpoints:
             except errors.System as error:
                 log.error("interface not deleted; recovery tries again", error=error.message)
             for endpoint in seen:
-                if self._lingering.pop(endpoint.endpoint_id, None) is not None:
-                    self._addresses.release(endpoint)
+                self._let_go(endpoint)
+
+    def _let_go(self, endpoint: Endpoint) -> None:
+        """Its interface is gone, so that others may have its address."""
+        if self._lingering.pop(endpoint.endpoint_id, None) is not None:
+            self._addresses.release(endpoint)
 
     def _hurry(self, network: Network, wish: EndpointSettings) -> None:
         """An address that is asked for by name is to be had at once: what still has it goes now."""
@@ -377,8 +380,7 @@ class Endpoints:
         for endpoint in list(self._lingering.values()) if wanted else ():
             if endpoint.network_id == network.id and wanted & {endpoint.address, endpoint.ipv6_address}:
                 netlink.delete_links([endpoint.host_interface] if endpoint.host_interface else [])
-                del self._lingering[endpoint.endpoint_id]
-                self._addresses.release(endpoint)
+                self._let_go(endpoint)
 
     async def replace_link(self, run: Run, endpoint: Endpoint) -> None:
         """Make an endpoint's interface again that somebody has deleted.

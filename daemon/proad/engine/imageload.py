@@ -17,6 +17,7 @@ from proad.engine.archivedimages import Candidate, find_candidates
 from proad.engine.imagegarbage import Garbage
 from proad.engine.imageintake import Report
 from proad.engine.imagekeeping import ImageKeeping, emit, make_directory
+from proad.engine.lookup import is_blob_of_layer
 from proad.engine.piping import first_error
 from proad.host.archive import Member, Unpacker
 from proad.host.blobs import BlobStore, LayerInfo
@@ -132,7 +133,7 @@ class ImageLoad:
         image, member = candidate.image, candidate.layers[position]
         diff_id, chain_id = image.diff_ids[position], image.chain_ids[position]
         known = self._blobs.layer(chain_id)
-        if known and self._is_blob_of(member.digest, diff_id):
+        if known and is_blob_of_layer(self._store, member.digest, diff_id):
             return known.size_bytes
         tree = make_directory(work / str(position))
         progressed = _LayerProgress(told, diff_id, member.size_bytes)
@@ -152,13 +153,6 @@ class ImageLoad:
         )
         progressed(member.size_bytes)
         return layer.size_bytes
-
-    def _is_blob_of(self, digest: str, diff_id: str) -> bool:
-        """Whether it is known without unpacking that a blob holds that layer, and not merely claimed."""
-        return digest == diff_id or any(
-            (digest, diff_id) in zip(image.layer_blobs, image.diff_ids, strict=True)
-            for image in self._store.images.values()
-        )
 
     def _place(self, member: Member) -> Descriptor:
         """Make a layer's file a blob."""

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from proad.engine.lookup import find_container
 from proad.model import errors
 from proad.model.container import Container, Run
+from proad.model.hostconfig import HostConfig
 from proad.store.db import Store
 
 PREFIX = "container:"
@@ -17,6 +20,19 @@ class Joined:
     network: Container | None
     ipc: Container | None
     pid: Container | None
+
+
+def with_ids(store: Store, asked: HostConfig) -> HostConfig:
+    """Return it with the ids of the containers whose namespaces it joins: they may be renamed.
+
+    One that is not there stays as it is: it may be by the time of the start.
+    """
+    return replace(
+        asked,
+        network_mode=_with_id(store, asked.network_mode),
+        ipc_mode=_with_id(store, asked.ipc_mode),
+        pid_mode=_with_id(store, asked.pid_mode),
+    )
 
 
 def find_joined(store: Store, container: Container) -> Joined:
@@ -54,6 +70,15 @@ def live_run(container: Container) -> Run:
     """The run of a container that has a process; :func:`find_joined` gives no others."""
     assert container.run is not None
     return container.run
+
+
+def _with_id(store: Store, mode: str) -> str:
+    if not mode.startswith(PREFIX):
+        return mode
+    try:
+        return PREFIX + find_container(store, mode.removeprefix(PREFIX)).id
+    except (errors.NotFound, errors.InvalidParameter):
+        return mode
 
 
 def _find(store: Store, mode: str, kind: str) -> Container | None:

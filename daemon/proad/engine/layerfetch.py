@@ -16,6 +16,7 @@ import trio
 
 from proad.engine.imagegarbage import Garbage
 from proad.engine.imagekeeping import make_directory
+from proad.engine.lookup import is_blob_of_layer
 from proad.engine.piping import piped
 from proad.engine.transfers import Tell, Transfers
 from proad.host.archive import UnpackedLayer, Unpacker
@@ -23,6 +24,7 @@ from proad.host.blobs import BlobStore, LayerInfo
 from proad.host.registry import Repository
 from proad.model import errors, progress
 from proad.model.registrywire import NotVerified
+from proad.store.db import Store
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class WantedLayer:
 class LayerFetcher:
     def __init__(
         self,
+        store: Store,
         blobs: BlobStore,
         unpacker: Unpacker,
         garbage: Garbage,
@@ -53,6 +56,7 @@ class LayerFetcher:
         *,
         max_concurrent: int,
     ) -> None:
+        self._store = store
         self._blobs = blobs
         self._unpacker = unpacker
         self._garbage = garbage
@@ -62,9 +66,11 @@ class LayerFetcher:
         self._lock_users: Counter[str] = Counter()
 
     def present(self, layer: WantedLayer) -> LayerInfo | None:
-        """The layer, if both it and its blob are there."""
+        """The layer, if both it and its blob are there, and belong together whatever a manifest says."""
         known = self._blobs.layer(layer.chain_id)
-        return known if known and self._blobs.blob_size(layer.digest) == layer.size_bytes else None
+        if self._blobs.blob_size(layer.digest) != layer.size_bytes:
+            return None
+        return known if is_blob_of_layer(self._store, layer.digest, layer.diff_id) else None
 
     async def fetch(self, layer: WantedLayer, repository: Repository, tell: Tell) -> int:
         """Have a layer and its blob in the store; returns the size of its files in bytes.

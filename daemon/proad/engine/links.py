@@ -14,6 +14,7 @@ import structlog
 from proad.engine.lookup import find_container
 from proad.model import errors
 from proad.model.container import Container
+from proad.model.endpointcheck import is_user_defined
 from proad.model.etcfiles import with_host_at, without_host
 from proad.model.hostconfig import HostConfig
 from proad.model.links import Link, LinkedContainer, link_environment, parse_link
@@ -31,13 +32,16 @@ HostsOf = Callable[[str], Path]
 def make_links(store: Store, host_config: HostConfig, earlier: Iterable[Link] = ()) -> tuple[Link, ...]:
     """Return the links of a container: ``earlier`` ones, then those that its HostConfig asks for.
 
-    The first that claims an alias keeps it. A target that shares another container's network stands for
-    that one.
+    On a network of one's own there are none: the endpoint's settings have what is a name there, of a
+    container that may come later. The first that claims an alias keeps it. A target that shares another
+    container's network stands for that one.
 
     Raises:
         errors.InvalidParameter: a link names no container, or one on the host's network.
     """
     links = {link.alias: link for link in earlier}
+    if is_user_defined(host_config.network_mode):
+        return tuple(links.values())
     for wish in map(parse_link, host_config.links):
         target = _find_target(store, wish.source)
         while target.host_config.network_mode.startswith("container:"):

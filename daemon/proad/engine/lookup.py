@@ -49,3 +49,11 @@ def images_of(container: Container) -> set[str]:
 def event_attributes(container: Container, **extra: str) -> dict[str, str]:
     """What every event of a container carries: its labels, image and name, then what the action adds."""
     return {**(container.config.labels or {}), "image": container.image_ref, "name": container.name, **extra}
+
+
+def is_blob_of_layer(store: Store, digest: str, diff_id: str) -> bool:
+    """Whether it is known without unpacking that a blob holds that layer, and not merely claimed."""
+    return digest == diff_id or any(
+        (digest, diff_id) in zip(image.layer_blobs, image.diff_ids, strict=True)
+        for image in store.images.values()
+    )

@@ -105,7 +105,7 @@ class NetworkControl:
 
     async def prune(self, wanted: filters.Filters) -> list[str]:
         """Remove all networks of one's own that no container has anything to do with, and that the filters
-        want; returns their names.
+        want; returns their names. Event ``prune``, and ``destroy`` of each.
         """
         used = {
             name
@@ -124,6 +124,8 @@ class NetworkControl:
                 log.warning("network not pruned", network=network.name, error=error.message)
                 continue
             removed.append(network.name)
+        with self._store.transaction(durable=False) as tx:
+            tx.emit("network", "prune", "", {"reclaimed": "0"})
         return removed
 
     def recover(self) -> None:

@@ -119,13 +119,12 @@ class Networks:
 
     def wanted_by(self, container: Container) -> list[str]:
         """Names of the networks that a run of the container is attached to, in the order of interfaces: the
-        default bridge first, then by name.
+        default bridge first, then by name. One that was disconnected from all of them has none.
         """
         mode = container.host_config.network_mode
         if container.config.network_disabled or mode == "host" or mode.startswith("container:"):
             return []
-        names = set(container.networks) or {DEFAULT_BRIDGE if mode in BRIDGE_NAMES else mode}
-        names.discard("none")
+        names = set(container.networks) - {"none"}
         if not self._config.has_bridge:
             names.discard(DEFAULT_BRIDGE)
         return sorted(names, key=lambda name: (name != DEFAULT_BRIDGE, name))

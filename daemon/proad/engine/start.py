@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from proad.engine.acquire import Acquirer, Acquisition
 from proad.engine.dispose import Disposer
+from proad.engine.joining import with_ids
 from proad.engine.links import make_links, tell_holders
 from proad.engine.locks import Locks
 from proad.engine.lookup import event_attributes, find_container
@@ -163,7 +164,7 @@ class Starter:
             "been removed in Docker 1.12",
             container=container.id,
         )
-        adapted, _ = check_against_host(asked, self._facts.read(asked))
+        adapted, _ = check_against_host(with_ids(self._store, asked), self._facts.read(asked))
         without_image_volumes = replace(
             container, config=replace(container.config, volumes={}), host_config=adapted
         )
