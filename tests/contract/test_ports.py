@@ -106,6 +106,17 @@ def test_a_range_gives_its_first_free_port(reserver: PortReserver) -> None:
             reserver.reserve([wish(18315, 18317)])
 
 
+def test_a_range_that_containers_have_is_refused_in_dockers_words(reserver: PortReserver) -> None:
+    taken = {Source("tcp", "0.0.0.0", port) for port in (18315, 18316)}
+    with pytest.raises(PortTaken, match=r"^all ports are allocated$"):
+        reserver.reserve([wish(18315, 18316)], taken)
+    with (
+        listening("0.0.0.0", 18317),
+        pytest.raises(PortTaken, match=r"0\.0\.0\.0:18317/tcp: address already"),
+    ):
+        reserver.reserve([wish(18315, 18317)], taken)
+
+
 def test_chosen_ports_go_round_their_range(reserver: PortReserver) -> None:
     for expected in (18300, 18301, 18302):
         with reserver.reserve([wish()]) as reserved:

@@ -22,15 +22,17 @@ _NO_SCTP = (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT)
 
 
 class PortTaken(Exception):
-    """No port that a request allows is free; the text tells of the last that was tried, in Docker's words."""
+    """No port that a request allows is free; the text says why, in Docker's words."""
 
 
 class _Refused(Exception):
-    """One port is not free. ``is_final``: nor will another be, for the same reason."""
+    """One port is not free. ``is_final``: nor will another be, for the same reason. ``is_allocated``: a
+    container has it."""
 
-    def __init__(self, message: str, *, is_final: bool) -> None:
+    def __init__(self, message: str, *, is_final: bool = False, is_allocated: bool = False) -> None:
         super().__init__(message)
         self.is_final = is_final
+        self.is_allocated = is_allocated
 
 
 @dataclass(frozen=True)
@@ -88,19 +90,21 @@ class PortReserver:
         self, request: PortRequest, *taken: Collection[Source]
     ) -> tuple[int, list[socket.socket]]:
         """The first port that is free on all addresses of the request, and the sockets that keep it."""
-        refusal: _Refused | None = None
+        refusals: list[_Refused] = []
         for port in self._candidates(request):
             try:
                 held = _bind_all(request, port, taken)
             except _Refused as error:
-                refusal = error
+                refusals.append(error)
                 if error.is_final:
                     break
                 continue
             if not request.first:
                 self._next = port + 1
             return port, held
-        raise PortTaken(str(refusal))
+        if len(refusals) > 1 and all(refusal.is_allocated for refusal in refusals):
+            raise PortTaken("all ports are allocated")
+        raise PortTaken(str(refusals[-1]))
 
     def _candidates(self, request: PortRequest) -> Iterable[int]:
         if request.first:
@@ -127,13 +131,13 @@ def _bind_all(request: PortRequest, port: int, taken: Iterable[Collection[Source
         where = Source(request.protocol, host_ip, port)
         try:
             if any(_is_taken(where, found) for found in taken):
-                raise _Refused(f"Bind for {where} failed: port is already allocated", is_final=False)
+                raise _Refused(f"Bind for {where} failed: port is already allocated", is_allocated=True)
             try:
                 bound = bind(request.protocol, host_ip, port)
             except OSError as error:
                 if error.errno == errno.EADDRINUSE and any(_is_met(where, found) for found in taken):
                     raise _Refused(
-                        f"Bind for {where} failed: port is already allocated", is_final=False
+                        f"Bind for {where} failed: port is already allocated", is_allocated=True
                     ) from error
                 reason = describe_errno(error.errno or 0)
                 raise _Refused(
