@@ -217,10 +217,10 @@ def test_a_veth_pair_is_deleted(sabotaged: SabotagedDaemon) -> None:
 def test_the_rules_are_deleted(sabotaged: SabotagedDaemon) -> None:
     table = sabotaged.config.table
     with answering(sabotaged):
-        before = set(tables())
+        before = tables(table)
         for family in ("inet", "bridge"):
             subprocess.run(["nft", "delete", "table", family, table], check=True)
-        steps.until(lambda: set(tables()) == before)
+        steps.until(lambda: tables(table) == before)
 
 
 def test_the_default_bridge_is_deleted(sabotaged: SabotagedDaemon) -> None:
@@ -231,6 +231,7 @@ def test_the_default_bridge_is_deleted(sabotaged: SabotagedDaemon) -> None:
     assert attached(sabotaged, made) == before
 
 
-def tables() -> list[str]:
+def tables(name: str) -> set[str]:
+    """Those of that name, by family."""
     done = subprocess.run(["nft", "list", "tables"], capture_output=True, check=True, text=True)
-    return done.stdout.splitlines()
+    return {line for line in done.stdout.splitlines() if line.endswith(f" {name}")}

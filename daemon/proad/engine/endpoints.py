@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from proad.config import Config
 from proad.engine.addresses import Addresses
-from proad.engine.heldports import HeldPorts, at_gateways
+from proad.engine.heldports import HeldPorts, at_gateways, wants_ports
 from proad.engine.naming import Naming
 from proad.engine.networks import Networks
 from proad.host import conntrack, netlink, netns, sandbox
@@ -53,10 +53,14 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Plan:
-    """A run with its endpoints, nothing of which is in the kernel yet but the sockets of ``reserved``."""
+    """A run with its endpoints, nothing of which is in the kernel yet but the sockets of ``reserved``.
+
+    ``awaits_ports``: it publishes some that none of its networks can publish; another may join it and can.
+    """
 
     run: Run
     reserved: ReservedPorts
+    awaits_ports: bool
 
 
 class Endpoints:
@@ -69,6 +73,7 @@ class Endpoints:
         addresses: Addresses,
         firewall: Firewall,
         naming: Naming,
+        ports: HeldPorts,
         nursery: trio.Nursery,
     ) -> None:
         self._config = config
@@ -77,7 +82,7 @@ class Endpoints:
         self._naming = naming
         self._nursery = nursery
         self._addresses = addresses
-        self._ports = HeldPorts(networks, firewall, config.port_range)
+        self._ports = ports
         self._directory = config.exec_root / "netns"
         self._live: dict[str, Endpoint] = {}
         self._strict: dict[str, bool] = {}
@@ -126,7 +131,11 @@ class Endpoints:
         endpoints = at_gateways(planned, reserved.ports)
         for endpoint in endpoints:
             self._live[endpoint.endpoint_id] = endpoint
-        return Plan(replace(run, endpoints=endpoints, held_ports=reserved.ports), reserved)
+        return Plan(
+            run=replace(run, endpoints=endpoints, held_ports=reserved.ports),
+            reserved=reserved,
+            awaits_ports=bool(run.netns) and not reserved.ports and wants_ports(container),
+        )
 
     def plan_one(
         self,
@@ -211,7 +220,6 @@ class Endpoints:
             except errors.ProaError as error:
                 failed = error
             self._linger(endpoint)
-        self._ports.let_go(run)
         if run.netns:
             netns.remove(Path(run.netns))
         if failed is not None:
@@ -230,7 +238,7 @@ class Endpoints:
         self._announce(run, [interface])
         self._admit(endpoint)
         self._naming.join(container, endpoint)
-        moved = self._move_ports(self._ports.reserve_late(container, run))
+        moved = self._move_ports(run)
         await self._naming.renew(container, moved)
         return moved
 
@@ -405,7 +413,7 @@ class Endpoints:
             self._strict[endpoint.endpoint_id] = not may_configure_network(container.host_config)
             self._addresses.adopt(endpoint)
             self._naming.join(container, endpoint)
-        self._ports.adopt(run)
+        self._ports.adopt(container.id, run)
 
 
 def gateways_of(endpoints: Iterable[Endpoint]) -> sandbox.Gateways:

@@ -1,8 +1,7 @@
 """Trio-flavoured. The ports of the host that runs publish: chosen, kept from others, led to the gateways.
 
-A run's monitor keeps the sockets of those that were chosen at its start, whatever becomes of the daemon.
-Those that no network could publish then are chosen when one can; the daemon keeps them, and keeps them again
-when it has been away.
+A run's monitor keeps their sockets for as long as the run lasts, whatever becomes of the daemon: it inherits
+those that are chosen at the start, and is given those that no network could publish then when one can.
 """
 
 from collections.abc import Iterable
@@ -10,7 +9,10 @@ from collections.abc import Iterable
 import structlog
 from msgspec.structs import replace
 
+from proad.config import Config
 from proad.engine.networks import Networks
+from proad.engine.runpaths import RunPaths
+from proad.host.conmon import keep_sockets
 from proad.host.firewall import Firewall
 from proad.host.ports import PortReserver, PortTaken, ReservedPorts
 from proad.model import errors
@@ -25,14 +27,13 @@ log = structlog.get_logger(__name__)
 
 
 class HeldPorts:
-    """Chooses ports, and keeps those that no monitor keeps."""
+    """Chooses ports, and has them kept."""
 
-    def __init__(self, networks: Networks, firewall: Firewall, port_range: tuple[int, int]) -> None:
+    def __init__(self, config: Config, networks: Networks, firewall: Firewall) -> None:
+        self._config = config
         self._networks = networks
         self._firewall = firewall
-        self._reserver = PortReserver(port_range)
-        self._late: dict[str, ReservedPorts] = {}
-        """By run; its monitor has no copies of their sockets."""
+        self._reserver = PortReserver(config.port_range)
 
     def reserve(self, container: Container, endpoints: Iterable[Endpoint]) -> ReservedPorts:
         """Bind the host ports that ``container`` publishes by the endpoints that have its gateways.
@@ -62,43 +63,47 @@ class HeldPorts:
             message = f"driver failed programming external connectivity on {where}: {error}"
             raise errors.StartFailed(message) from error
 
-    def reserve_late(self, container: Container, run: Run) -> Run:
-        """Reserve the ports that no network of a run could publish when it started, if one can now.
+    def reserve_late(self, container: Container, run: Run) -> ReservedPorts:
+        """Reserve the ports that no network of a run could publish when it started, if one can now; those
+        that it has already are not among them.
 
         Raises:
             errors.ProaError: as with :meth:`reserve`.
         """
-        if run.held_ports or run.ports:
-            return run
-        reserved = self.reserve(container, run.endpoints)
-        if not reserved.ports:
-            return run
-        self._late[run.id] = reserved
-        return replace(run, held_ports=reserved.ports, late_ports=True)
+        return NO_PORTS if run.held_ports or run.ports else self.reserve(container, run.endpoints)
 
-    def adopt(self, run: Run) -> None:
-        """Keep again what an earlier daemon kept."""
-        if not run.late_ports:
-            return
-        requests = [
-            PortRequest(
+    def keep(self, container_id: str, run: Run, reserved: ReservedPorts) -> None:
+        """Have a run's monitor keep what was reserved late.
+
+        Raises:
+            errors.System: it has ended, or an older daemon began it.
+        """
+        if reserved.sockets:
+            keep_sockets(RunPaths(self._config, container_id).bundle, run.id, reserved.sockets)
+
+    def adopt(self, container_id: str, run: Run) -> None:
+        """Have late ports kept that an earlier daemon had recorded only, when it died."""
+        for port in run.held_ports if run.late_ports else ():
+            request = PortRequest(
                 container_port=port.container_port,
                 protocol=port.protocol,
                 host_ips=(port.host_ip,),
                 first=port.host_port,
                 last=port.host_port,
             )
-            for port in run.held_ports
-        ]
-        try:
-            self._late[run.id] = self._reserver.reserve(requests)
-        except PortTaken as error:
-            log.warning("a published port was taken while the daemon was away", run=run.id, error=str(error))
+            try:
+                with self._reserver.reserve([request]) as reserved:
+                    self.keep(container_id, run, reserved)
+            except PortTaken:
+                continue  # by its monitor, as it should be
+            except errors.System as error:
+                log.warning("a published port is not kept from others", run=run.id, error=error.message)
 
-    def let_go(self, run: Run) -> None:
-        """The run is over."""
-        if (late := self._late.pop(run.id, None)) is not None:
-            late.close()
+
+def wants_ports(container: Container) -> bool:
+    """Whether it publishes anything."""
+    asked = container.host_config
+    return bool(asked.port_bindings or (asked.publish_all_ports and container.config.exposed_ports))
 
 
 def at_gateways(endpoints: Iterable[Endpoint], ports: Iterable[PublishedPort]) -> tuple[Endpoint, ...]:
