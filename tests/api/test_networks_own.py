@@ -169,12 +169,12 @@ def test_pools_of_ones_own_are_configured(make_daemon: Any) -> None:
             "invalid gateway 10.234.0.1: parent subnet 10.233.0.0/16 doesn't contain this address",
         ),
         (
-            403,
+            500,
             subnet({"Subnet": "10.233.0.0/16", "Gateway": "10.233.0.0"}),
             "failed to allocate gateway (10.233.0.0): Address already in use",
         ),
         (
-            403,
+            500,
             subnet(
                 {
                     "Subnet": "10.233.0.0/16",

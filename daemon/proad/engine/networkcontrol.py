@@ -23,13 +23,13 @@ from proad.host import netlink
 from proad.model import errors, filters
 from proad.model.ipam import settle_pools
 from proad.model.network import PREDEFINED, Endpoint, Network, NetworkState
+from proad.model.networkconflict import private_parent, refuse_beside
 from proad.model.networkoptions import bridge_options, link_options
 from proad.model.networkrequest import NetworkRequest
 from proad.store.db import Store, Transaction
 
 DRIVERS = ("bridge", "macvlan", "ipvlan")
 BRIDGE_PREFIX = "br-"
-PARENT_PREFIXES = {"macvlan": "dm-", "ipvlan": "di-"}
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +63,8 @@ class NetworkControl:
                 overlaps another's.
             errors.Conflict: the name, or the name of the bridge, is taken.
             errors.NotFound: there is no such driver.
-            errors.Unavailable: no subnet is free.
+            errors.InvalidParameter: no subnet is free.
+            errors.System: an address that it needs, or its parent link, is another's; or the kernel refused.
         """
         self._refuse(request)
         async with self._making:
@@ -77,6 +78,7 @@ class NetworkControl:
                     network = replace(network, state=NetworkState.READY)
                     tx.put_network(network)
                     tell(tx, "create", network)
+                self._addresses.admit(network)
             except BaseException:
                 self._take_away(network)
                 raise
@@ -177,6 +179,7 @@ class NetworkControl:
             default_pools=[(pool.base, pool.size) for pool in self._config.default_address_pools],
             taken=netlink.taken_networks(),
             others=others,
+            in_use=self._addresses.in_use,
             host_id=self._store.setting(ID_SETTING) or "",
             gateways=_has_gateways(request),
         )
@@ -198,19 +201,9 @@ class NetworkControl:
             options=request.options,
             labels=request.labels,
         )
-        self._refuse_taken_interface(network)
+        refuse_beside(network, self._everything())
         self._bridges.refuse_taken(network)
         return network
-
-    def _refuse_taken_interface(self, network: Network) -> None:
-        for other in self._everything():
-            if other.interface != network.interface or other.driver != network.driver:
-                continue
-            if network.driver == "bridge":
-                raise errors.Forbidden(
-                    f"cannot create network {network.id} ({network.interface}): conflicts with network "
-                    f"{other.id} ({other.interface}): networks have same bridge name"
-                )
 
     def _everything(self) -> list[Network]:
         """All networks, those included that come or go."""
@@ -225,7 +218,7 @@ class NetworkControl:
 
     def _finish(self, network: Network) -> None:
         self._unmake(network)
-        self._addresses.forget(network.id)
+        self._addresses.forget(network)
         with self._store.transaction() as tx:
             tx.delete_network(network.id)
             tell(tx, "destroy", network)
@@ -252,7 +245,7 @@ def _interface(request: NetworkRequest, network_id: str) -> str:
     if request.driver == "bridge":
         return bridge_options(request.options).name or BRIDGE_PREFIX + network_id[:12]
     parent = link_options(request.options, request.driver).parent
-    return parent or PARENT_PREFIXES[request.driver] + network_id[:12]
+    return parent or private_parent(request.driver, network_id)
 
 
 def _has_gateways(request: NetworkRequest) -> bool:
