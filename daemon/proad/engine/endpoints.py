@@ -113,6 +113,7 @@ class Endpoints:
 
         Raises:
             errors.NotFound: a network is not there.
+            errors.Forbidden: one is there for others to be made from only.
             errors.InvalidParameter: an address or a binding is malformed, or not of this network.
             errors.Unavailable: no address is free.
             errors.StartFailed: a port is taken.
@@ -150,6 +151,8 @@ class Endpoints:
         Raises:
             errors.ProaError: as with :meth:`plan`.
         """
+        if network.config_only:
+            raise errors.Forbidden("cannot create endpoint on configuration-only network")
         endpoint_id = secrets.token_hex(32)
         self._hurry(network, wish)
         addresses = self._addresses.take(network, wish.ipam_config)

@@ -148,7 +148,9 @@ def enabled_families(options: Mapping[str, str]) -> tuple[bool | None, bool | No
     return asked(ENABLE_IPV4), asked(ENABLE_IPV6)
 
 
-def check_options(driver: str, options: Mapping[str, str], *, ipv6: bool) -> list[str]:
+def check_options(
+    driver: str, options: Mapping[str, str], *, ipv6: bool, internal: bool = False
+) -> list[str]:
     """Check the options of a new network; returns warnings about those that nobody here knows.
 
     Options in Docker's own name that this engine does not have are refused: they would be missed.
