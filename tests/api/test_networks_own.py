@@ -200,8 +200,14 @@ def test_pools_of_ones_own_are_configured(make_daemon: Any) -> None:
         (400, {"Options": {"com.docker.network.driver.mtu": "-5"}}, "invalid MTU number: -5"),
         (
             400,
-            {"Options": {BRIDGE + "gateway_mode_ipv4": "routed"}},
-            "gateway_mode_ipv4=routed is not supported",
+            {"Options": {BRIDGE + "gateway_mode_ipv4": "round"}},
+            "failed to parse com.docker.network.bridge.gateway_mode_ipv4 value: round "
+            "(unknown gateway mode round)",
+        ),
+        (
+            400,
+            {"Options": {BRIDGE + "gateway_mode_ipv6": "isolated"}},
+            "gateway mode 'isolated' can only be used for an internal network",
         ),
         (
             400,

@@ -69,8 +69,8 @@ def test_what_is_asked_for_is_kept_and_completed() -> None:
     assert settle(asked)[0].gateway == "10.5.5.1"
     named = Pool(subnet="10.5.0.0/16", gateway="10.5.0.254")
     assert settle(named, taken=[IPv4Network("10.0.0.0/8")]) == (named,)
-    assert settle(asked, gateways=False) == (asked,)
-    assert settle(named, gateways=False) == (named,)
+    assert settle(asked, gateways=()) == (asked,)
+    assert settle(named, gateways=()) == (named,)
 
 
 def test_pools_that_overlap_are_refused() -> None:

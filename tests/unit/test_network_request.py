@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from proad.model import errors
 from proad.model.endpointcheck import check_attachments, check_endpoint, check_mode
 from proad.model.network import EndpointSettings, IpamWish, Network, Pool
-from proad.model.networkoptions import bridge_options, interface_prefix, link_options
+from proad.model.networkoptions import GatewayMode, bridge_options, interface_prefix, link_options
 from proad.model.networkrequest import (
     NetworkRequest,
     configured,
@@ -248,7 +248,8 @@ def test_options_that_cannot_be_meant() -> None:
         ({BRIDGE + "name": "a/b"}, "invalid interface name: a/b"),
         ({BRIDGE + "name": "sixteencharacter"}, "invalid interface name"),
         ({"com.docker.network.container_iface_prefix": "x y"}, "container_iface_prefix value: x y"),
-        ({BRIDGE + "gateway_mode_ipv4": "routed"}, "gateway_mode_ipv4=routed is not supported"),
+        ({BRIDGE + "gateway_mode_ipv4": "x"}, "gateway_mode_ipv4 value: x (unknown gateway mode x)"),
+        ({BRIDGE + "gateway_mode_ipv4": "isolated"}, "'isolated' can only be used for an internal network"),
         ({BRIDGE + "inhibit_ipv4": "true"}, "inhibit_ipv4=true is not supported"),
         ({BRIDGE + "trusted_host_interfaces": "eth0"}, "is not supported"),
     ):
@@ -267,6 +268,11 @@ def test_options_of_bridges_have_defaults() -> None:
     options = bridge_options({})
     assert (options.name, options.mtu, options.icc, options.masquerade) == ("", 0, True, True)
     assert options.host_binding_ipv4 == ""
+    assert options.modes == {4: "nat", 6: "nat"}
+    asked = {BRIDGE + "gateway_mode_ipv4": "nat-unprotected", BRIDGE + "gateway_mode_ipv6": "isolated"}
+    assert bridge_options(parse(Internal=True, Options=asked).options).modes == {
+        4: GatewayMode.NAT_UNPROTECTED, 6: GatewayMode.ISOLATED,
+    }  # fmt: skip
     assert interface_prefix({}) == "eth"
     assert interface_prefix({"com.docker.network.container_iface_prefix": "lan"}) == "lan"
 

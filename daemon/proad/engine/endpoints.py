@@ -22,12 +22,12 @@ from msgspec.structs import replace
 
 from proad.config import Config
 from proad.engine.addresses import Addresses
-from proad.engine.heldports import HeldPorts, at_gateways, wants_ports
+from proad.engine.heldports import HeldPorts, wants_ports
 from proad.engine.naming import Naming
 from proad.engine.networks import Networks
 from proad.host import conntrack, netlink, netns, sandbox
 from proad.host.announce import announce, needs_announcing
-from proad.host.firewall import Firewall, Port, Published, published_of
+from proad.host.firewall import Firewall, Port, Published, opened_of, published_of
 from proad.host.ports import ReservedPorts
 from proad.model import errors
 from proad.model.container import Container, Run
@@ -129,7 +129,7 @@ class Endpoints:
             for endpoint in planned:
                 self.forget(endpoint)
             raise
-        endpoints = at_gateways(planned, reserved.ports)
+        endpoints = self._ports.at_gateways(container, planned, reserved.ports)
         for endpoint in endpoints:
             self._live[endpoint.endpoint_id] = endpoint
         return Plan(
@@ -241,7 +241,7 @@ class Endpoints:
         self._announce(run, [interface])
         self._admit(endpoint)
         self._naming.join(container, endpoint)
-        moved = self._move_ports(run)
+        moved = self._move_ports(container, run)
         await self._naming.renew(container, moved)
         return moved
 
@@ -253,19 +253,19 @@ class Endpoints:
             errors.System: the kernel refused a step.
         """
         self._naming.leave(endpoint)
-        moved = self._move_ports(run, left=endpoint)
+        moved = self._move_ports(container, run, left=endpoint)
         self._linger(endpoint)  # a recovery meanwhile must not take it for one that has lost its rules
         await sandbox.unplug(Path(run.netns), endpoint.interface, gateways_of(run.endpoints))
         self._let_go(endpoint)
         await self._naming.renew(container, moved)
         return moved
 
-    def _move_ports(self, run: Run, left: Endpoint | None = None) -> Run:
+    def _move_ports(self, container: Container, run: Run, left: Endpoint | None = None) -> Run:
         """Have the ports lead to where the gateways are now; ``left`` is an endpoint that goes."""
         former = [*run.endpoints, *([left] if left else [])]
         # A run that an older daemon began has its ports at its endpoints only.
-        ports = run.held_ports or [port for endpoint in former for port in endpoint.ports]
-        endpoints = at_gateways(run.endpoints, ports)
+        ports = run.held_ports or [p for endpoint in former for p in endpoint.ports if p.host_port]
+        endpoints = self._ports.at_gateways(container, run.endpoints, ports)
         before = {endpoint.endpoint_id: endpoint for endpoint in former}
         after = {endpoint.endpoint_id: endpoint for endpoint in endpoints}
         for endpoint_id, old in before.items():
@@ -275,7 +275,7 @@ class Endpoints:
                 self._firewall.dismiss(None, _published(old))
         for endpoint_id, new in after.items():
             if new.ports != before[endpoint_id].ports:
-                self._firewall.admit(None, _published(new))
+                self._firewall.admit(self.filter_port(new), _published(new))
             self._live[endpoint_id] = new
         return replace(run, endpoints=endpoints)
 
@@ -337,6 +337,7 @@ class Endpoints:
             mac=endpoint.mac_address,
             addresses=tuple(addresses),
             strict=self._strict.get(endpoint.endpoint_id, False),
+            opened=tuple(opened_of(endpoint.address, endpoint.ipv6_address, endpoint.ports)),
         )
 
     def _dismiss(self, endpoint: Endpoint) -> None:
@@ -460,4 +461,5 @@ def _published(endpoint: Endpoint) -> Published:
 
 
 def _udp(ports: Iterable[PublishedPort], *, ipv6: bool) -> list[int]:
-    return [port.host_port for port in ports if port.protocol == "udp" and (":" in port.host_ip) == ipv6]
+    udp = (port for port in ports if port.protocol == "udp" and (":" in port.host_ip) == ipv6)
+    return [port.host_port for port in udp if port.host_port]

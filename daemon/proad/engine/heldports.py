@@ -18,10 +18,11 @@ from proad.host.ports import PortReserver, PortTaken, ReservedPorts
 from proad.model import errors
 from proad.model.container import Container, Run
 from proad.model.network import Endpoint, elect_gateways
-from proad.model.networkoptions import bridge_options
-from proad.model.ports import PortRequest, PublishedPort, requested_ports
+from proad.model.networkoptions import GatewayMode, bridge_options
+from proad.model.ports import PortRequest, PublishedPort, opened_ports, requested_ports
 
 NO_PORTS = ReservedPorts((), ())
+ROUTED = GatewayMode.ROUTED
 
 log = structlog.get_logger(__name__)
 
@@ -46,15 +47,14 @@ class HeldPorts:
         serving = [endpoint for endpoint in (gateway4, gateway6) if endpoint and endpoint.driver == "bridge"]
         if not serving:
             return NO_PORTS
-        asked = container.host_config
+        routed = self._routed(gateway4, gateway6)
         network = self._networks.find(serving[0].network_id)
         requests = requested_ports(
-            container.config.exposed_ports,
-            {key: [(b.host_ip, b.host_port) for b in found] for key, found in asked.port_bindings.items()},
-            asked.publish_all_ports,
+            *_wishes(container),
             default_host_ip=bridge_options(network.options).host_binding_ipv4,
-            ipv4=gateway4 in serving,
-            ipv6=gateway6 in serving,
+            ipv4=gateway4 in serving and 4 not in routed,
+            ipv6=gateway6 in serving and 6 not in routed,
+            opened=routed,
         )
         try:
             return self._reserver.reserve(requests, self._firewall.published)
@@ -70,7 +70,8 @@ class HeldPorts:
         Raises:
             errors.ProaError: as with :meth:`reserve`.
         """
-        return NO_PORTS if run.held_ports or run.ports else self.reserve(container, run.endpoints)
+        has_some = run.held_ports or any(port.host_port for port in run.ports)
+        return NO_PORTS if has_some else self.reserve(container, run.endpoints)
 
     def keep(self, container_id: str, run: Run, reserved: ReservedPorts) -> None:
         """Have a run's monitor keep what was reserved late.
@@ -80,6 +81,39 @@ class HeldPorts:
         """
         if reserved.sockets:
             keep_sockets(RunPaths(self._config, container_id).bundle, run.id, reserved.sockets)
+
+    def at_gateways(
+        self, container: Container, endpoints: Iterable[Endpoint], ports: Iterable[PublishedPort]
+    ) -> tuple[Endpoint, ...]:
+        """The endpoints with what they publish: those that have the gateways, ``ports`` of the host or, where
+        their network routes, the container's own.
+        """
+        endpoints = list(endpoints)
+        gateways = dict(zip((4, 6), elect_gateways(endpoints), strict=True))
+        routed = self._routed(*gateways.values())
+        of_version = {
+            version: opened_ports(*_wishes(container), version)
+            if version in routed
+            else [port for port in ports if (":" in port.host_ip) == (version == 6)]
+            for version in gateways
+        }
+
+        def of(endpoint: Endpoint) -> tuple[PublishedPort, ...]:
+            own = [version for version, gateway in gateways.items() if _is(gateway, endpoint)]
+            return tuple(port for version in own for port in of_version[version])
+
+        return tuple(replace(endpoint, ports=of(endpoint)) for endpoint in endpoints)
+
+    def _routed(self, gateway4: Endpoint | None, gateway6: Endpoint | None) -> set[int]:
+        """The IP versions of which others have a route to where the gateways are."""
+        return {
+            version
+            for version, gateway in ((4, gateway4), (6, gateway6))
+            if gateway is not None and gateway.driver == "bridge" and self._mode(gateway, version) is ROUTED
+        }
+
+    def _mode(self, endpoint: Endpoint, version: int) -> GatewayMode:
+        return bridge_options(self._networks.find(endpoint.network_id).options).modes[version]
 
     def adopt(self, container_id: str, run: Run) -> None:
         """Have late ports kept that an earlier daemon had recorded only, when it died."""
@@ -100,23 +134,18 @@ class HeldPorts:
                 log.warning("a published port is not kept from others", run=run.id, error=error.message)
 
 
+def _is(gateway: Endpoint | None, endpoint: Endpoint) -> bool:
+    return gateway is not None and gateway.endpoint_id == endpoint.endpoint_id
+
+
+def _wishes(container: Container) -> tuple[list[str], dict[str, list[tuple[str, str]]], bool]:
+    """Its exposed ports, its bindings, and whether all that is exposed is published."""
+    asked = container.host_config
+    bindings = {key: [(b.host_ip, b.host_port) for b in found] for key, found in asked.port_bindings.items()}
+    return list(container.config.exposed_ports), bindings, asked.publish_all_ports
+
+
 def wants_ports(container: Container) -> bool:
     """Whether it publishes anything."""
     asked = container.host_config
     return bool(asked.port_bindings or (asked.publish_all_ports and container.config.exposed_ports))
-
-
-def at_gateways(endpoints: Iterable[Endpoint], ports: Iterable[PublishedPort]) -> tuple[Endpoint, ...]:
-    """The endpoints with the published ports at those that have the gateways."""
-    endpoints = list(endpoints)
-    gateway4, gateway6 = elect_gateways(endpoints)
-    ports = list(ports)
-
-    def of(endpoint: Endpoint) -> tuple[PublishedPort, ...]:
-        four = ports if gateway4 is not None and endpoint.endpoint_id == gateway4.endpoint_id else []
-        six = ports if gateway6 is not None and endpoint.endpoint_id == gateway6.endpoint_id else []
-        return tuple(
-            [port for port in four if ":" not in port.host_ip] + [port for port in six if ":" in port.host_ip]
-        )
-
-    return tuple(replace(endpoint, ports=of(endpoint)) for endpoint in endpoints)

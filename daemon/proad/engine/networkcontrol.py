@@ -24,7 +24,7 @@ from proad.model import errors, filters
 from proad.model.ipam import settle_pools
 from proad.model.network import PREDEFINED, Endpoint, Network, NetworkState
 from proad.model.networkconflict import private_parent, refuse_beside
-from proad.model.networkoptions import bridge_options, link_options
+from proad.model.networkoptions import GatewayMode, bridge_options, link_options
 from proad.model.networkrequest import NetworkRequest, configured
 from proad.store.db import Store, Transaction
 
@@ -217,7 +217,7 @@ class NetworkControl:
             others=others,
             in_use=self._addresses.in_use,
             host_id=self._store.setting(ID_SETTING) or "",
-            gateways=_has_gateways(request),
+            gateways=_with_gateways(request),
         )
         network_id = secrets.token_hex(32)
         network = replace(
@@ -293,12 +293,13 @@ def _interface(request: NetworkRequest, network_id: str) -> str:
     return parent or private_parent(request.driver, network_id)
 
 
-def _has_gateways(request: NetworkRequest) -> bool:
-    """Whether its subnets need a gateway's address: not where nothing leads out, or the interface does."""
+def _with_gateways(request: NetworkRequest) -> list[int]:
+    """Of which IP versions it needs a gateway's address: none where nothing leads out, or the link does."""
     if request.driver == "bridge":
-        return True
+        modes = bridge_options(request.options).modes
+        return [version for version, mode in modes.items() if mode is not GatewayMode.ISOLATED]
     options = link_options(request.options, request.driver)
-    return bool(options.parent) and not (request.internal or options.routes_itself)
+    return [4, 6] if options.parent and not (request.internal or options.routes_itself) else []
 
 
 def _is_wanted(wanted: filters.Filters, network: Network) -> bool:

@@ -56,14 +56,14 @@ def settle_pools(
     others: Iterable[Pool],
     in_use: Callable[[str], Collection[int]] = lambda subnet: (),
     host_id: str = "",
-    gateways: bool = True,
+    gateways: Collection[int] = (4, 6),
 ) -> tuple[Pool, ...]:
     """Return the pools that a network gets: those ``asked`` for, and one of each family that none is for.
 
     Pools are chosen among ``default_pools`` so that they overlap neither ``taken``, the host's routes, nor
     the ``others`` of networks; without one of IPv6 among them, among the 65,536 of a unique local prefix that
-    follows from ``host_id``. With ``gateways``, pools that name none get the first free address for it;
-    ``in_use`` are the addresses of a subnet, as numbers, that somebody has already.
+    follows from ``host_id``. Of the IP versions ``gateways``, pools that name none get the first free address
+    for it; ``in_use`` are the addresses of a subnet, as numbers, that somebody has already.
 
     A pool that is asked for with a range of its own may overlap others, as with Docker: it is the drivers
     that know where that does harm.
@@ -93,7 +93,11 @@ def settle_pools(
     settled.sort(key=lambda pool: _version(pool.subnet))
     used: dict[str, set[int]] = {}
     return tuple(
-        _with_gateway(pool, used.setdefault(pool.subnet, set(in_use(pool.subnet))), choose=gateways)
+        _with_gateway(
+            pool,
+            used.setdefault(pool.subnet, set(in_use(pool.subnet))),
+            choose=_version(pool.subnet) in gateways,
+        )
         for pool in settled
     )
 
@@ -104,7 +108,8 @@ def mac_for(pools: Sequence[Pool]) -> str:
     for gateway in map(ip_address, gateways):
         if isinstance(gateway, IPv4Address):
             return mac_of(gateway)
-    return random_mac(hashlib.sha256("\0".join(gateways).encode()).digest()[:5])
+    own = gateways or [pool.subnet for pool in pools]
+    return random_mac(hashlib.sha256("\0".join(own).encode()).digest()[:5])
 
 
 def own_addresses_of(pool: Pool) -> set[int]:
