@@ -27,6 +27,7 @@ from proad.engine.exec import Execs
 from proad.engine.execlife import ExecLives
 from proad.engine.exports import Exports
 from proad.engine.health import HealthChecks
+from proad.engine.heldports import HeldPorts
 from proad.engine.imagegarbage import Garbage
 from proad.engine.imagekeeping import ImageKeeping
 from proad.engine.images import Images
@@ -184,7 +185,8 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     networks, bridges = Networks(config, store), Bridges(config, firewall)
     addresses, names = Addresses(networks), Names()
     naming = Naming(config, store, names, Resolvers(names, nursery))
-    endpoints = Endpoints(config, networks, addresses, firewall, naming, nursery)
+    ports = HeldPorts(config, networks, firewall)
+    endpoints = Endpoints(config, networks, addresses, firewall, naming, ports, nursery)
     network_control = NetworkControl(config, store, networks, bridges, endpoints, addresses)
     network_repair = NetworkRepair(
         config, store, locks, networks, network_control, bridges, endpoints, firewall,
@@ -240,7 +242,7 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     supervisor.start_again = starter.start_again
     control = Control(store, locks, waiters, cgroups, streams, starter, health)
     limits = Limits(config, store, facts, LimitFiles(layout))
-    connector = Connector(store, locks, networks, endpoints, naming, resources)
+    connector = Connector(store, locks, networks, endpoints, ports, naming, resources)
     creator = Creator(store, images, mounting, networks, facts, cgroups, default_log, nursery)
     remover = Remover(store, locks, control, disposer, resources, overlay)
     build_runs = BuildRuns(store, creator, starter, remover, streams, waiters, locks, overlay)

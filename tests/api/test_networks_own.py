@@ -159,7 +159,9 @@ def test_pools_of_ones_own_are_configured(make_daemon: Any) -> None:
         (404, {"IPAM": {"Driver": "magic"}}, 'plugin "magic" not found'),
         (403, {"Ingress": True}, "Ingress network can only be global scope network"),
         (403, {"Scope": "swarm"}, "cannot create a swarm scoped network when swarm is not active"),
-        (400, {"ConfigOnly": True}, "ConfigOnly is not supported by this engine"),
+        (403, {"ConfigOnly": True, "Internal": True}, "configuration network can only contain network"),
+        (404, {"ConfigFrom": {"Network": "x"}}, 'configuration network "x" does not exist'),
+        (404, {"ConfigFrom": {"Network": "bridge"}}, 'configuration network "bridge" does not exist'),
         (400, {"EnableIPv4": False}, "IPv4 or IPv6 must be enabled"),
         (400, subnet({"Subnet": "10.233.0.0"}), "invalid subnet 10.233.0.0: invalid CIDR block notation"),
         (
@@ -169,12 +171,12 @@ def test_pools_of_ones_own_are_configured(make_daemon: Any) -> None:
             "invalid gateway 10.234.0.1: parent subnet 10.233.0.0/16 doesn't contain this address",
         ),
         (
-            403,
+            500,
             subnet({"Subnet": "10.233.0.0/16", "Gateway": "10.233.0.0"}),
             "failed to allocate gateway (10.233.0.0): Address already in use",
         ),
         (
-            403,
+            500,
             subnet(
                 {
                     "Subnet": "10.233.0.0/16",
@@ -198,8 +200,14 @@ def test_pools_of_ones_own_are_configured(make_daemon: Any) -> None:
         (400, {"Options": {"com.docker.network.driver.mtu": "-5"}}, "invalid MTU number: -5"),
         (
             400,
-            {"Options": {BRIDGE + "gateway_mode_ipv4": "routed"}},
-            "gateway_mode_ipv4=routed is not supported",
+            {"Options": {BRIDGE + "gateway_mode_ipv4": "round"}},
+            "failed to parse com.docker.network.bridge.gateway_mode_ipv4 value: round "
+            "(unknown gateway mode round)",
+        ),
+        (
+            400,
+            {"Options": {BRIDGE + "gateway_mode_ipv6": "isolated"}},
+            "gateway mode 'isolated' can only be used for an internal network",
         ),
         (
             400,
@@ -255,6 +263,54 @@ def test_an_interface_of_anothers_is_left_alone(api: Api, make_daemon: Any, link
     assert {link, f"br-{made[:12]}"} <= links()
     assert own(api) == []
     other.remove_networks()
+
+
+# --- networks that others are made from -------------------------------------------------------------------
+
+
+def test_networks_are_made_from_another(api: Api, image: str) -> None:
+    addresses = {"AuxiliaryAddresses": {"a": "10.239.0.9"}}
+    config = {"Subnet": "10.239.0.0/24", "IPRange": "10.239.0.128/25", **addresses}
+    options = {"com.docker.network.driver.mtu": "1400"}
+    fields = {"Labels": {"who": "me"}, "Options": options, **subnet(config)}
+    plan = create(api, "plan", Driver="macvlan", ConfigOnly=True, **fields)
+    shown = inspect(api, "plan")
+    assert (shown["Driver"], shown["ConfigOnly"], shown["ConfigFrom"]) == ("null", True, {"Network": ""})
+    assert (shown["IPAM"]["Config"], shown["Options"]) == ([config], options)
+    assert f"br-{plan[:12]}" not in links()
+    made = create(api, "web", ConfigFrom={"Network": "plan"}, Attachable=True)
+    shown = inspect(api, "web")
+    assert (shown["Driver"], shown["ConfigOnly"]) == ("bridge", False)
+    assert shown["ConfigFrom"] == {"Network": "plan"}
+    assert shown["Labels"] == {"who": "me"}
+    assert shown["IPAM"]["Config"] == [{**config, "Gateway": "10.239.0.128"}]
+    container = steps.start(api, image, "sleep", "1000", HostConfig={"NetworkMode": "web"})
+    found = steps.inspect(api, container)["NetworkSettings"]["Networks"]["web"]
+    assert found["IPAddress"] == "10.239.0.129"
+    mtu = ["ip", "-o", "link", "show", f"br-{made[:12]}"]
+    assert b"mtu 1400" in subprocess.run(mtu, capture_output=True, check=True).stdout
+    # A second one would need the same subnet: Docker's words, and status.
+    assert "Pool overlaps" in ask(api, "again", ConfigFrom={"Network": "plan"}).expect(403).message
+    refused = api("DELETE", "/networks/plan").expect(403)
+    assert refused.message == 'error while removing network: configuration network "plan" is in use'
+    assert api("POST", "/networks/prune").expect(200).json["NetworksDeleted"] == []
+    api("DELETE", f"/containers/{container}", force=True).expect(204)
+    assert api("POST", "/networks/prune").expect(200).json["NetworksDeleted"] == ["web"]
+    api("DELETE", "/networks/plan").expect(204)
+    assert own(api) == []
+
+
+def test_nobody_is_on_a_network_that_is_for_others(daemon: Daemon, api: Api, image: str) -> None:
+    create(api, "plan", ConfigOnly=True)
+    made = steps.create(api, image, "sleep", "1000", HostConfig={"NetworkMode": "plan"})
+    refusal = "cannot create endpoint on configuration-only network"
+    assert refusal in api("POST", f"/containers/{made}/start").expect(403).message
+    running = steps.start(api, image, "sleep", "1000")
+    refused = api("POST", "/networks/plan/connect", json_body={"Container": running}).expect(403)
+    assert refused.message == refusal
+    daemon.restart()
+    assert inspect(api, "plan")["ConfigOnly"] is True
+    create(api, "web", ConfigFrom={"Network": "plan"})
 
 
 def test_older_clients_cannot_switch_ipv4_off(api: Api) -> None:

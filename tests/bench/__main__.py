@@ -24,7 +24,7 @@ from tests.bench.copies import copy_rows
 from tests.bench.engines import Engine, private_proad, running_peer
 from tests.bench.experiments import Samples
 from tests.bench.http import Refused
-from tests.bench.networks import network_rows
+from tests.bench.networks import network_rows, thousand_row
 from tests.bench.pulls import large_pull_rows, pull_rows
 from tests.bench.report import as_json, as_text, merge
 from tests.bench.statstreams import stats_row
@@ -33,16 +33,20 @@ FAILURES = (Refused, RuntimeError, OSError, subprocess.SubprocessError)
 Experiment = Callable[[Engine], Samples]
 
 
-def plan(scale: float) -> list[tuple[str, int, Experiment]]:
+def plan(scale: float, *, thousand: bool) -> list[tuple[str, int, Experiment]]:
     """Return name, laps and experiment in the order they run; memory first, while the engines are fresh."""
 
     def some(number: int) -> int:
         return max(1, round(number * scale))
 
+    many: list[tuple[str, int, Experiment]] = [
+        ("beside 1,000", 1, lambda engine: thousand_row(engine, some(15)))
+    ]
     return [
         ("idle memory", 1, experiments.idle_memory_row),
         ("start, create, kill", some(5), lambda engine: experiments.start_rows(engine, 4)),
         ("networks", 1, lambda engine: network_rows(engine, some(10))),
+        *(many if thousand else ()),
         ("exec", some(4), lambda engine: experiments.exec_row(engine, 10)),
         ("terminal echo", some(2), lambda engine: experiments.echo_row(engine, 50)),
         ("copies", some(2), lambda engine: copy_rows(engine, 20, some(128))),
@@ -61,10 +65,12 @@ def plan(scale: float) -> list[tuple[str, int, Experiment]]:
     ]
 
 
-def measure(engines: list[Engine], only: str, scale: float, failed: list[str]) -> dict[str, Samples]:
+def measure(
+    engines: list[Engine], only: str, scale: float, failed: list[str], *, thousand: bool
+) -> dict[str, Samples]:
     """Run the plan; a measurement that fails is named in ``failed`` and the others go on."""
     measured: dict[str, Samples] = {engine.name: {} for engine in engines}
-    for name, laps, experiment in plan(scale):
+    for name, laps, experiment in plan(scale, thousand=thousand):
         if only and only not in name:
             continue
         began = time.monotonic()
@@ -128,6 +134,11 @@ def main() -> int:
     parser.add_argument(
         "--scale", type=float, default=1.0, help="more or fewer rounds (0.2 for a quick look)"
     )
+    parser.add_argument(
+        "--thousand",
+        action="store_true",
+        help="also start beside 1,000 containers of proa, for some 80 s more",
+    )
     options = parser.parse_args()
     if os.geteuid() != 0:
         parser.error("needs root, as the engines do")
@@ -137,7 +148,7 @@ def main() -> int:
         engines = [] if options.no_proa else [stack.enter_context(private_proad())]
         engines += [stack.enter_context(running_peer(url)) for url in options.peer]
         facts = machine_facts(engines)
-        measured = measure(engines, options.only, options.scale, failed)
+        measured = measure(engines, options.only, options.scale, failed, thousand=options.thousand)
     machine, versions = facts["machine"], facts["versions"]
     print(f"\n{machine['cpus']} × {machine['cpu']}, {machine['memory_gib']} GiB, {machine['system']}, "
           f"Linux {machine['kernel']}, load {machine['load']:.2f} at the beginning")  # fmt: skip

@@ -15,7 +15,11 @@ from tests.bench.http import Client, connected
 NETWORK = "bench"
 PORTS = 500
 AT_ONCE = 64
+REMOVERS = 8
 CROWDS = (10, 100)
+THOUSAND = 1_000
+"""A bridge of Linux has room for 1,023 ports."""
+ATTACHING = ("addresses", "network")
 ANSWERS_S = 1.0
 
 # Asks for one name again and again, sixteen questions under way, and prints the answers a second.
@@ -50,15 +54,25 @@ def network_rows(engine: Engine, rounds: int) -> Samples:
     return samples
 
 
-def start_rows(engine: Engine, rounds: int, key: str = "start_own") -> Samples:
-    samples = []
+def start_rows(engine: Engine, rounds: int, beside: int = 0) -> Samples:
+    """Starts, beside so many containers on the network; and what attaching takes, where that is told."""
+    starts: list[float] = []
+    attached: list[float] = []
     with connected(engine.socket) as client:
         for _ in range(rounds):
             made = create(client, ["sleep", "600"], NetworkMode=NETWORK)
-            samples.append(milliseconds(lambda: client.call("POST", f"/containers/{made}/start")))  # noqa: B023
+            starts.append(milliseconds(lambda: client.call("POST", f"/containers/{made}/start")))  # noqa: B023
+            if engine.proad is not None:
+                attached.append(_attaching_ms(client, made))
             kill_and_wait(client, made)
             remove(client, made)
-    return {key: samples}
+    suffix = f"beside_{beside}" if beside else "own"
+    return {f"start_{suffix}": starts, f"attach_{suffix}": attached}
+
+
+def _attaching_ms(client: Client, container_id: str) -> float:
+    steps = client.call("GET", f"/containers/{container_id}/json")["ProaTimeline"]["Steps"]
+    return sum(float(step["EndMs"] - step["BeginMs"]) for step in steps if step["Name"] in ATTACHING)
 
 
 def crowd_rows(engine: Engine) -> Samples:
@@ -67,20 +81,48 @@ def crowd_rows(engine: Engine) -> Samples:
     there: list[str] = []
     try:
         for size in CROWDS:
-            with connected(engine.socket) as client:
-                more = [
-                    create(client, ["sleep", "600"], NetworkMode=NETWORK) for _ in range(size - len(there))
-                ]
-            there += more
+            more = _make(engine, size - len(there), there)
             took_s = start_at_once(engine, more)
             if len(more) >= AT_ONCE:
                 samples["starts_at_once"] = [len(more) / took_s]
-            samples.update(start_rows(engine, 5, f"start_beside_{size}"))
+            samples.update(start_rows(engine, 5, beside=size))
     finally:
-        with connected(engine.socket) as client:
-            for container_id in there:
-                remove(client, container_id)
+        _remove_all(engine, there)
     return samples
+
+
+def thousand_row(engine: Engine, rounds: int) -> Samples:
+    """The same beside 1,000 containers; proa's alone, as others take many minutes for that."""
+    if engine.proad is None:
+        return {}
+    there: list[str] = []
+    with connected(engine.socket) as client:
+        client.call("POST", "/networks/create", {"Name": NETWORK})
+    try:
+        start_at_once(engine, _make(engine, THOUSAND, there))
+        return start_rows(engine, rounds, beside=THOUSAND)
+    finally:
+        _remove_all(engine, there)
+        with connected(engine.socket) as client:
+            client.call("DELETE", f"/networks/{NETWORK}")
+
+
+def _make(engine: Engine, count: int, there: list[str]) -> list[str]:
+    """Create so many containers on the network, noting each in ``there`` as well."""
+    with connected(engine.socket) as client:
+        for _ in range(count):
+            there.append(create(client, ["sleep", "3600"], NetworkMode=NETWORK))
+    return there[len(there) - count :]
+
+
+def _remove_all(engine: Engine, container_ids: list[str]) -> None:
+    def work(part: int) -> None:
+        with connected(engine.socket) as client:
+            for container_id in container_ids[part::REMOVERS]:
+                remove(client, container_id)
+
+    with ThreadPoolExecutor(REMOVERS) as pool:
+        list(pool.map(work, range(REMOVERS)))
 
 
 def start_at_once(engine: Engine, container_ids: list[str]) -> float:

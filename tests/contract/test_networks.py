@@ -16,6 +16,7 @@ from proad.config import AddressPool, Config
 from proad.engine.addresses import Addresses
 from proad.engine.bridges import Bridges
 from proad.engine.endpoints import Endpoints
+from proad.engine.heldports import HeldPorts
 from proad.engine.locks import Locks
 from proad.engine.names import Names
 from proad.engine.naming import Naming
@@ -51,7 +52,8 @@ class Parts:
         addresses, names = Addresses(self.networks), Names()
         bridges = Bridges(config, self.firewall)
         naming = Naming(config, store, names, Resolvers(names, nursery))
-        self.endpoints = Endpoints(config, self.networks, addresses, self.firewall, naming, nursery)
+        ports = HeldPorts(config, self.networks, self.firewall)
+        self.endpoints = Endpoints(config, self.networks, addresses, self.firewall, naming, ports, nursery)
         control = NetworkControl(config, store, self.networks, bridges, self.endpoints, addresses)
         self.repair = NetworkRepair(
             config, store, Locks(), self.networks, control, bridges, self.endpoints, self.firewall,

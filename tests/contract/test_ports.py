@@ -2,11 +2,16 @@
 
 import os
 import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from proad.host.filterelements import Source
 from proad.host.ports import PortReserver, PortTaken, ReservedPorts
+from proad.host.socketbox import make_box, put_in_box
+from proad.model import errors
 from proad.model.ports import PortRequest
 
 
@@ -192,3 +197,53 @@ def test_closed_connections_of_ipv6_do_not_hold_a_port(reserver: PortReserver) -
     asking.close()
     server.close()
     reserver.reserve([wish(18322, host_ip="0.0.0.0 ::")]).close()
+
+
+# --- kept by a process that does not know of them -----------------------------------------------------------
+
+
+@pytest.fixture
+def keeper(tmp_path: Path) -> Iterator[tuple[Path, "subprocess.Popen[bytes]"]]:
+    """A box, its path longer than a socket's can be, and a process that has inherited it."""
+    path = tmp_path / ("long" * 30) / "box"
+    path.parent.mkdir()
+    with make_box(path) as box:
+        process = subprocess.Popen(["sleep", "600"], pass_fds=[box.fileno()])
+    yield path, process
+    process.kill()
+    process.wait()
+
+
+def test_what_is_put_in_a_box_is_kept_until_its_holder_ends(
+    reserver: PortReserver, keeper: tuple[Path, "subprocess.Popen[bytes]"]
+) -> None:
+    path, process = keeper
+    last = "127.0.1.250"
+    many = [wish(18320, host_ip=" ".join(f"127.0.{net}.{host}" for net in (0, 1) for host in range(1, 251)))]
+    datagrams = [wish(18320, protocol="udp")]
+    for requests in (many, datagrams):
+        with reserver.reserve(requests) as reserved:
+            put_in_box(path, reserved.sockets)
+    for request in (wish(18320, host_ip="127.0.0.1"), wish(18320, host_ip=last), *datagrams):
+        with pytest.raises(PortTaken):
+            reserver.reserve([request])
+    process.kill()
+    process.wait()
+    with (
+        reserver.reserve([*many, *datagrams]) as reserved,
+        pytest.raises(errors.System, match=r"box: Connection refused"),
+    ):
+        put_in_box(path, reserved.sockets)
+    with pytest.raises(errors.System, match="Address already in use"):
+        make_box(path)
+
+
+def test_a_box_that_is_not_there_or_full_is_said(
+    reserver: PortReserver, keeper: tuple[Path, "subprocess.Popen[bytes]"], tmp_path: Path
+) -> None:
+    with reserver.reserve([wish(18321)]) as reserved:
+        with pytest.raises(errors.System, match="No such file"):
+            put_in_box(tmp_path / "none", reserved.sockets)
+        with pytest.raises(errors.System, match="temporarily unavailable"):  # noqa: PT012
+            while True:
+                put_in_box(keeper[0], reserved.sockets)

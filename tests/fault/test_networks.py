@@ -232,6 +232,6 @@ def test_the_default_bridge_is_deleted(sabotaged: SabotagedDaemon) -> None:
 
 
 def tables(name: str) -> set[str]:
-    """Those of that name: others' come and go."""
+    """Those of that name, by family: others' come and go."""
     done = subprocess.run(["nft", "list", "tables"], capture_output=True, check=True, text=True)
     return {line for line in done.stdout.splitlines() if line.endswith(f" {name}")}

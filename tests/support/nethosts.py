@@ -91,7 +91,6 @@ class OtherHost:
         thread.join()
         peer = ("peer", "name", "eth0", "netns", str(self.netns))
         in_place(None, "ip", "link", "add", self.link, "type", "veth", *peer)
-        inside(self.netns, _switch_on_ipv6)
         self._address(None, self.link, self.router, self.router6)
         self.run("ip", "link", "set", "lo", "up")
         self._address(self.netns, "eth0", self.address, self.address6)
@@ -106,11 +105,6 @@ class OtherHost:
     def remove(self) -> None:
         subprocess.run(["ip", "link", "delete", self.link], check=False, capture_output=True)
         netns.remove(self.netns)
-
-
-def _switch_on_ipv6() -> None:
-    for interface in ("default", "eth0"):
-        Path(f"/proc/sys/net/ipv6/conf/{interface}/disable_ipv6").write_text("0")
 
 
 class Hosts:

@@ -14,6 +14,7 @@ import secrets
 import socket
 import subprocess
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 
 # Letters that are no hexadecimal digits: no random name of others has a mark in it.
@@ -80,7 +81,7 @@ def own_pool() -> str:
 def own_port() -> int:
     """A port that is free here, and that nobody else of this run takes when it is free again."""
     for port in _ports:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("", port))  # where another run's containers publish it, nobody listens
+            return port
     raise AssertionError("this worker has used up its ports")

@@ -69,8 +69,8 @@ def test_what_is_asked_for_is_kept_and_completed() -> None:
     assert settle(asked)[0].gateway == "10.5.5.1"
     named = Pool(subnet="10.5.0.0/16", gateway="10.5.0.254")
     assert settle(named, taken=[IPv4Network("10.0.0.0/8")]) == (named,)
-    assert settle(asked, gateways=False) == (asked,)
-    assert settle(named, gateways=False) == (named,)
+    assert settle(asked, gateways=()) == (asked,)
+    assert settle(named, gateways=()) == (named,)
 
 
 def test_pools_that_overlap_are_refused() -> None:
@@ -82,14 +82,48 @@ def test_pools_that_overlap_are_refused() -> None:
     with pytest.raises(errors.Forbidden, match=text):
         settle(asked, asked)
     assert settle(asked, others=[Pool(subnet="10.6.0.0/16"), Pool(subnet="::/0")])
-    with pytest.raises(
-        errors.Forbidden, match=r"failed to allocate gateway \(10.5.0.0\): Address already in use"
-    ):
+
+
+def test_pools_of_one_subnet_may_stand_beside_each_other_by_their_ranges() -> None:
+    """As moby's ``libnetwork/ipams/defaultipam``: a range is compared with those of its own subnet alone."""
+    whole = Pool(subnet="10.5.0.0/16")
+    first = Pool(subnet="10.5.0.0/16", ip_range="10.5.1.0/24")
+    second = Pool(subnet="10.5.0.0/16", ip_range="10.5.2.0/24")
+    for others in ([whole], [first], [Pool(subnet="10.0.0.0/8")], [Pool(subnet="10.5.2.0/24")]):
+        [settled] = settle(second, others=others)
+        assert settled.gateway == "10.5.2.0"
+    assert len(settle(first, second)) == 2
+    text = "Pool overlaps with other one on this address space"
+    for asked, other in ((first, first), (whole, first), (Pool(subnet="10.5.0.0/24"), first)):
+        with pytest.raises(errors.Forbidden, match=text):
+            settle(asked, others=[other])
+
+
+def test_what_a_network_keeps_for_itself_is_nobody_elses() -> None:
+    gateway = r"failed to allocate gateway \(10\.5\.0\.1\): Address already in use"
+    second = r"failed to allocate secondary ip address \(a:10\.5\.0\.9\): Address already in use"
+    wish = {"subnet": "10.5.0.0/16", "ip_range": "10.5.0.0/28"}
+
+    def in_use(subnet: str) -> set[int]:
+        addresses = ("10.5.0.1", "10.5.0.2") if subnet == "10.5.0.0/16" else ()
+        return {int(IPv4Address(address)) for address in addresses}
+
+    assert settle(Pool(**wish), in_use=in_use)[0].gateway == "10.5.0.3"
+    with pytest.raises(errors.System, match=gateway):
+        settle(Pool(**wish, gateway="10.5.0.1"), in_use=in_use)
+    with pytest.raises(errors.System, match=r"failed to allocate gateway \(10\.5\.0\.0\)"):
         settle(Pool(subnet="10.5.0.0/16", gateway="10.5.0.0"))
-    with pytest.raises(
-        errors.Forbidden, match=r"secondary ip address \(a:10.5.0.9\): Address already in use"
+    for pool in (
+        Pool(subnet="10.5.0.0/16", gateway="10.5.0.9", auxiliary={"a": "10.5.0.9"}),
+        Pool(subnet="10.5.0.0/16", auxiliary={"b": "10.5.0.9", "a": "10.5.0.9"}),
     ):
-        settle(Pool(subnet="10.5.0.0/16", gateway="10.5.0.9", auxiliary={"a": "10.5.0.9"}))
+        with pytest.raises(errors.System, match=second):
+            settle(pool)
+    with pytest.raises(errors.System, match="Address already in use"):
+        settle(
+            Pool(**wish, gateway="10.5.0.3"),
+            Pool(subnet="10.5.0.0/16", ip_range="10.5.0.64/28", gateway="10.5.0.3"),
+        )
 
 
 def test_a_bridge_always_has_the_same_mac() -> None:
@@ -111,6 +145,27 @@ def test_addresses_go_up_and_those_that_come_back_rest_behind_all_others() -> No
     assert [str(pool.take()) for _ in range(4)] == ["10.0.0.5", "10.0.0.6", "10.0.0.4", "10.0.0.2"]
     with pytest.raises(errors.Unavailable, match=r"no available IPv4 addresses .*: 10\.0\.0\.0/29"):
         pool.take()
+
+
+def test_pools_of_one_subnet_share_its_addresses() -> None:
+    used: set[int] = set()
+    one = AddressPool(Pool(subnet="10.0.0.0/24", ip_range="10.0.0.8/30"), used=used)
+    other = AddressPool(Pool(subnet="10.0.0.0/24", ip_range="10.0.0.8/29"), used=used)
+    assert [str(one.take()) for _ in range(3)] == ["10.0.0.8", "10.0.0.9", "10.0.0.10"]
+    assert str(other.take()) == "10.0.0.11"
+    with pytest.raises(errors.Unavailable):
+        one.take()
+    with pytest.raises(errors.Forbidden):
+        other.take("10.0.0.9")
+    one.release(IPv4Address("10.0.0.9"))
+    assert [str(other.take()) for _ in range(4)] == [f"10.0.0.{number}" for number in (12, 13, 14, 15)]
+    assert str(other.take()) == "10.0.0.9"
+    with pytest.raises(errors.Unavailable):
+        one.take()
+    other.release(IPv4Address("10.0.0.11"))
+    assert str(one.take()) == "10.0.0.11"
+    with pytest.raises(errors.Unavailable):
+        other.take()
 
 
 def test_a_wanted_address_is_given_once() -> None:

@@ -19,7 +19,7 @@ from proad.model.network import (
     mac_of,
     random_mac,
 )
-from proad.model.ports import parse_host_ip, parse_host_port, parse_port, requested_ports
+from proad.model.ports import opened_ports, parse_host_ip, parse_host_port, parse_port, requested_ports
 from proad.model.security import may_configure_network
 
 
@@ -99,6 +99,25 @@ def test_without_an_address_a_port_shows_on_all_families_that_the_container_has(
     for address, families in (("::1", {"ipv6": False}), ("127.0.0.1", {"ipv4": False, "ipv6": True})):
         with pytest.raises(errors.InvalidParameter, match="needs a network that has IPv"):
             published([], {"80/tcp": [(address, "")]}, False, **families)
+
+
+def test_where_others_have_a_route_the_containers_own_ports_are_open() -> None:
+    bindings = {"80/tcp": [("", "8080"), ("127.0.0.1", "")], "81/tcp": [("::1", "81")], "53/udp": []}
+    opened = {
+        version: [
+            f"{port.host_ip}|{port.host_port}|{port.container_port}/{port.protocol}"
+            for port in opened_ports(["90/tcp"], bindings, False, version)
+        ]
+        for version in (4, 6)
+    }
+    assert opened == {4: ["0.0.0.0|0|53/udp", "0.0.0.0|0|80/tcp"],
+                      6: ["::|0|53/udp", "::|0|80/tcp", "::|0|81/tcp"]}  # fmt: skip
+    assert [port.container_port for port in opened_ports(["90/tcp"], {}, True, 4)] == [90]
+    both = {"ipv6": False, "opened": {6}}
+    assert published([], bindings, False, **both) == [
+        "0.0.0.0|8080-8080|80/tcp", "0.0.0.0|0-0|53/udp", "127.0.0.1|0-0|80/tcp",
+    ]  # fmt: skip
+    assert published([], bindings, False, ipv4=False, ipv6=False, opened={4, 6}) == []
 
 
 def endpoint(network: str, priority: int = 0, gateway: str = "", ipv6_gateway: str = "") -> Endpoint:

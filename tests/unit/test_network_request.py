@@ -4,13 +4,15 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from proad.model import errors
 from proad.model.endpointcheck import check_attachments, check_endpoint, check_mode
 from proad.model.network import EndpointSettings, IpamWish, Network, Pool
-from proad.model.networkoptions import bridge_options, interface_prefix, link_options
+from proad.model.networkoptions import GatewayMode, bridge_options, interface_prefix, link_options
 from proad.model.networkrequest import (
     NetworkRequest,
+    configured,
     parse_connect,
     parse_disconnect,
     parse_network_request,
@@ -176,10 +178,58 @@ def test_what_needs_a_swarm_or_another_network_is_refused() -> None:
     assert "swarm scoped" in refusal(errors.Forbidden, Scope="swarm")
     assert refusal(Scope="galaxy") == "invalid scope: galaxy"
     assert parse(Scope="local").name == "web"
-    assert "ConfigOnly" in refusal(ConfigOnly=True)
-    assert "ConfigFrom" in refusal(ConfigFrom={"Network": "other"})
     assert 'plugin "magic" not found' in refusal(errors.NotFound, IPAM={"Driver": "magic"})
     assert "Internal" in refusal(Internal="yes")
+
+
+# --- networks that others are made from -----------------------------------------------------------------
+
+COPY = {"ConfigFrom": {"Network": "plan"}}
+
+
+def test_a_network_for_others_to_be_made_from_has_no_driver_to_check_it() -> None:
+    fields = subnets({"Subnet": "10.5.0.0/16"}, {"Subnet": "10.6.0.0/16"})
+    asked = parse(Driver="macvlan", ConfigOnly=True, Options={"parent": "eth7", "colour": "red"}, **fields)
+    assert (asked.driver, asked.config_only, len(asked.pools), asked.warnings) == ("null", True, 2, ())
+    assert asked.options == {"parent": "eth7", "colour": "red"}
+    for field in ({"Internal": True}, {"Attachable": True}, {"Ingress": True}, {"Scope": "local"}):
+        said = refusal(errors.Forbidden, ConfigOnly=True, **field)
+        assert "[ ingress | internal | attachable | scope ] are not supported." in said
+
+
+def test_a_network_made_from_another_has_its_configuration_and_nothing_else() -> None:
+    asked = parse(Driver="macvlan", Internal=True, **COPY)
+    assert (asked.config_from, asked.warnings) == ("plan", ())
+    plan = Network(
+        id="1", name="plan", driver="null", created_ns=0, ipv6=True, config_only=True,
+        ipam_options={"a": "b"}, options={"parent": "eth7", "colour": "red"}, labels={"who": "me"},
+        asked_pools=(Pool(subnet="10.5.0.0/16", ip_range="10.5.1.0/24"),),
+    )  # fmt: skip
+    made = configured(asked, plan)
+    assert (made.driver, made.internal, made.ipv6, made.pools) == ("macvlan", True, True, plan.asked_pools)
+    assert (made.options, made.labels, made.ipam_options) == (plan.options, plan.labels, plan.ipam_options)
+    assert made.warnings == ("network option colour is unknown to driver macvlan and has no effect",)
+    with pytest.raises(errors.InvalidParameter, match="'x' is not valid"):
+        configured(asked, replace(plan, options={"macvlan_mode": "x"}))
+    two = replace(plan, options={}, asked_pools=(*plan.asked_pools, Pool(subnet="10.7.0.0/16")))
+    with pytest.raises(errors.Forbidden, match="bridge driver doesn't support multiple subnets"):
+        configured(parse(**COPY), two)
+
+
+def test_what_a_network_made_from_another_cannot_have_besides() -> None:
+    said = refusal(errors.Forbidden, ConfigOnly=True, **COPY)
+    assert said == "a configuration network cannot depend on another configuration network"
+    for field in (
+        {"EnableIPv6": True},
+        {"EnableIPv4": False},
+        {"Labels": {"a": "b"}},
+        {"IPAM": {"Options": {"a": "b"}}},
+        subnets({"Subnet": "10.5.0.0/16"}),
+    ):
+        said = refusal(errors.Forbidden, **COPY, **field)
+        assert said.startswith("user-specified configurations are not supported if the network depends on a")
+    said = refusal(errors.Forbidden, Options={"colour": "red"}, **COPY)
+    assert said.startswith("network driver options are not supported if the network depends on a")
 
 
 # --- options --------------------------------------------------------------------------------------------
@@ -198,7 +248,8 @@ def test_options_that_cannot_be_meant() -> None:
         ({BRIDGE + "name": "a/b"}, "invalid interface name: a/b"),
         ({BRIDGE + "name": "sixteencharacter"}, "invalid interface name"),
         ({"com.docker.network.container_iface_prefix": "x y"}, "container_iface_prefix value: x y"),
-        ({BRIDGE + "gateway_mode_ipv4": "routed"}, "gateway_mode_ipv4=routed is not supported"),
+        ({BRIDGE + "gateway_mode_ipv4": "x"}, "gateway_mode_ipv4 value: x (unknown gateway mode x)"),
+        ({BRIDGE + "gateway_mode_ipv4": "isolated"}, "'isolated' can only be used for an internal network"),
         ({BRIDGE + "inhibit_ipv4": "true"}, "inhibit_ipv4=true is not supported"),
         ({BRIDGE + "trusted_host_interfaces": "eth0"}, "is not supported"),
     ):
@@ -217,6 +268,11 @@ def test_options_of_bridges_have_defaults() -> None:
     options = bridge_options({})
     assert (options.name, options.mtu, options.icc, options.masquerade) == ("", 0, True, True)
     assert options.host_binding_ipv4 == ""
+    assert options.modes == {4: "nat", 6: "nat"}
+    asked = {BRIDGE + "gateway_mode_ipv4": "nat-unprotected", BRIDGE + "gateway_mode_ipv6": "isolated"}
+    assert bridge_options(parse(Internal=True, Options=asked).options).modes == {
+        4: GatewayMode.NAT_UNPROTECTED, 6: GatewayMode.ISOLATED,
+    }  # fmt: skip
     assert interface_prefix({}) == "eth"
     assert interface_prefix({"com.docker.network.container_iface_prefix": "lan"}) == "lan"
 

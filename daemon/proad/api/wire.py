@@ -116,7 +116,7 @@ def port_map(container: Container) -> dict[str, list[Json] | None]:
         bindings = ports.get(key)
         if bindings is None:
             bindings = ports[key] = []
-        bindings.append({"HostIp": published.host_ip, "HostPort": str(published.host_port)})
+        bindings.append({"HostIp": published.host_ip, "HostPort": str(published.host_port or "")})
     return ports
 
 
@@ -129,7 +129,8 @@ def port_list(container: Container) -> list[Json]:
         if not bindings:
             listed.append(private)
         for binding in bindings or ():
-            listed.append({"IP": binding["HostIp"], **private, "PublicPort": int(binding["HostPort"])})
+            public = {"PublicPort": int(binding["HostPort"])} if binding["HostPort"] else {}
+            listed.append({"IP": binding["HostIp"], **private, **public})
     return sorted(listed, key=lambda port: (port["PrivatePort"], port["Type"], port.get("PublicPort", 0)))
 
 

@@ -150,7 +150,8 @@ class Acquirer:
             run = plan.run
             undo.push("network", self._endpoints.detach, run, residue=("network", run.id))
         with timer.step("monitor"), plan.reserved as reserved:
-            monitor = self._conmon.launch(self._monitor_request(container, run, runtime, paths, reserved))
+            request = self._monitor_request(container, run, runtime, paths, reserved, plan.awaits_ports)
+            monitor = self._conmon.launch(request)
             undo.push("monitor", self._conmon.withdraw, monitor, residue=("monitor", container.id))
         beside.start_soon(self._connect, container, run, connection, timer)
         await trio.lowlevel.checkpoint()  # the network's work is under way in its own thread from here
@@ -336,6 +337,7 @@ class Acquirer:
         runtime: Runtime,
         paths: RunPaths,
         reserved: ReservedPorts,
+        awaits_ports: bool,
     ) -> MonitorRequest:
         log_config = container.host_config.log_config
         return MonitorRequest(
@@ -351,6 +353,7 @@ class Acquirer:
             # A terminal's stdin outlives its clients, so that one can detach and another attach.
             stdin_once=container.config.stdin_once and not container.config.tty,
             inherit_fds=reserved.fds(),
+            keeps_more=awaits_ports,
         )
 
 

@@ -1,11 +1,14 @@
-"""Trio-flavoured. Which addresses of which network are in use: one pool in memory for each subnet."""
+"""Trio-flavoured. Which addresses of which network are in use: one pool in memory for each of its pools.
+
+Networks with ranges of one subnet share its addresses: none has one that another has.
+"""
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from proad.engine.networks import Networks
 from proad.model import errors
-from proad.model.ipam import AddressPool
+from proad.model.ipam import AddressPool, own_addresses_of
 from proad.model.network import ON_LINK, Endpoint, IpamWish, Network, Pool
 from proad.model.networkoptions import link_options
 
@@ -27,7 +30,22 @@ class Addresses:
 
     def __init__(self, networks: Networks) -> None:
         self._networks = networks
-        self._pools: dict[tuple[str, str], AddressPool] = {}
+        self._pools: dict[tuple[str, str, str], AddressPool] = {}
+        self._used: dict[str, set[int]] = {}
+        """By subnet; endpoints have them, or networks themselves."""
+
+    def in_use(self, subnet: str) -> set[int]:
+        """The addresses of a subnet that somebody has, as numbers."""
+        if subnet not in self._used:
+            pools = [pool for network in self._networks.all() for pool in network.pools]
+            own = [own_addresses_of(pool) for pool in pools if pool.subnet == subnet]
+            self._used[subnet] = set().union(*own)
+        return self._used[subnet]
+
+    def admit(self, network: Network) -> None:
+        """A network has come: nobody gets what it keeps for itself."""
+        for pool in network.pools:
+            self.in_use(pool.subnet).update(own_addresses_of(pool))
 
     def take(self, network: Network, wish: IpamWish | None) -> Taken:
         """Take the addresses for one endpoint, those of ``wish`` where it names some.
@@ -63,22 +81,23 @@ class Addresses:
         for pool, address in self._held(endpoint):
             pool.release(address)
 
-    def forget(self, network_id: str) -> None:
+    def forget(self, network: Network) -> None:
         """A network is gone."""
-        for key in [key for key in self._pools if key[0] == network_id]:
-            del self._pools[key]
+        for pool in network.pools:
+            self.in_use(pool.subnet).difference_update(own_addresses_of(pool))
+            if (present := self._pools.pop(_key(network, pool), None)) is not None:
+                present.close()
 
     def _take(
         self, network: Network, version: int, wanted: str
     ) -> tuple[Pool, IPv4Address | IPv6Address] | None:
         pools = [pool for pool in network.pools if ip_network(pool.subnet).version == version]
         if wanted:
-            asked = ip_address(wanted)
-            pools = [pool for pool in pools if asked in ip_network(pool.subnet)]
-            if not pools:
+            if (pool := _pool_of(network, ip_address(wanted))) is None:
                 raise errors.InvalidParameter(
                     f"no configured subnet or ip-range contain the IP address {wanted}"
                 )
+            pools = [pool]
         full: errors.ProaError | None = None
         for pool in pools:
             try:
@@ -90,9 +109,10 @@ class Addresses:
         return None
 
     def _pool(self, network: Network, pool: Pool) -> AddressPool:
-        key = (network.id, pool.subnet)
+        key = _key(network, pool)
         if key not in self._pools:
-            self._pools[key] = AddressPool(pool, f"{network.name} ({network.id})")
+            name, used = f"{network.name} ({network.id})", self.in_use(pool.subnet)
+            self._pools[key] = AddressPool(pool, name, used=used)
         return self._pools[key]
 
     def _held(self, endpoint: Endpoint) -> list[tuple[AddressPool, IPv4Address | IPv6Address]]:
@@ -100,14 +120,24 @@ class Addresses:
             network = self._networks.find(endpoint.network_id)
         except errors.NotFound:
             return []
-        held = []
-        for found in (endpoint.ipv4_interface, endpoint.ipv6_interface):
-            if found is not None:
-                for pool in network.pools:
-                    subnet = ip_network(pool.subnet)
-                    if subnet.version == found.version and found.ip in subnet:
-                        held.append((self._pool(network, pool), found.ip))
-        return held
+        found = (endpoint.ipv4_interface, endpoint.ipv6_interface)
+        addresses = [interface.ip for interface in found if interface is not None]
+        return [
+            (self._pool(network, pool), address)
+            for address in addresses
+            if (pool := _pool_of(network, address)) is not None
+        ]
+
+
+def _key(network: Network, pool: Pool) -> tuple[str, str, str]:
+    return network.id, pool.subnet, pool.ip_range
+
+
+def _pool_of(network: Network, address: IPv4Address | IPv6Address) -> Pool | None:
+    """The pool that an address is of: one that gives it out by itself, if there is one."""
+    pools = [pool for pool in network.pools if address in ip_network(pool.subnet)]
+    own = (pool for pool in pools if address in ip_network(pool.ip_range or pool.subnet))
+    return next(own, pools[0] if pools else None)
 
 
 def _gateway(network: Network, pool: Pool, on_link: str) -> str:

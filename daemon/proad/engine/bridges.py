@@ -12,12 +12,12 @@ import structlog
 
 from proad.config import Config
 from proad.engine.bridge import set_up_host_for
-from proad.host import netlink
+from proad.host import netlink, sysctls
 from proad.host.firewall import BridgeRules, Firewall
 from proad.model import errors
 from proad.model.ipam import mac_for
 from proad.model.network import Network
-from proad.model.networkoptions import bridge_options
+from proad.model.networkoptions import BridgeOptions, GatewayMode, bridge_options
 
 log = structlog.get_logger(__name__)
 
@@ -104,16 +104,20 @@ class Bridges:
                 mac_for(network.pools),
                 options.mtu or self._config.mtu,
             )
+        if options.modes[6] is GatewayMode.ISOLATED:
+            sysctls.switch_ipv6_off(network.interface)
         set_up_host_for(network.interface, ipv6=network.ipv6)
 
 
 def gateways_of(network: Network) -> list[IPv4Interface | IPv6Interface]:
     """The addresses that the bridge itself has."""
-    return [
+    modes = bridge_options(network.options).modes
+    found = [
         ip_interface(f"{pool.gateway}/{pool.subnet.partition('/')[2]}")
         for pool in network.pools
         if pool.gateway
     ]
+    return [address for address in found if modes[address.version] is not GatewayMode.ISOLATED]
 
 
 def rules_of(network: Network) -> BridgeRules:
@@ -125,4 +129,10 @@ def rules_of(network: Network) -> BridgeRules:
         internal=network.internal,
         icc=options.icc,
         masquerade=options.masquerade,
+        routed=_versions(options, GatewayMode.ROUTED),
+        unprotected=_versions(options, GatewayMode.NAT_UNPROTECTED),
     )
+
+
+def _versions(options: BridgeOptions, mode: GatewayMode) -> frozenset[int]:
+    return frozenset(version for version, asked in options.modes.items() if asked is mode)

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from proad.engine.endpoints import Endpoints
 from proad.engine.etc import rewrite_for_networks
+from proad.engine.heldports import HeldPorts
 from proad.engine.locks import Locks
 from proad.engine.lookup import find_container
 from proad.engine.naming import Naming
@@ -36,6 +37,7 @@ class Connector:
         locks: Locks,
         networks: Networks,
         endpoints: Endpoints,
+        ports: HeldPorts,
         naming: Naming,
         resources: RunResources,
     ) -> None:
@@ -43,6 +45,7 @@ class Connector:
         self._locks = locks
         self._networks = networks
         self._endpoints = endpoints
+        self._ports = ports
         self._naming = naming
         self._resources = resources
 
@@ -135,7 +138,11 @@ class Connector:
         endpoint = self._endpoints.plan_one(connected, run, network, wish, run.endpoints)
         endpoint = replace(endpoint, state="joining")
         run = replace(run, endpoints=(*run.endpoints, endpoint))
-        connected = self._put(connected, run)
+        try:
+            connected, run = self._begin_to_plug(connected, run, before)
+        except BaseException:
+            self._endpoints.forget(endpoint)
+            raise
         try:
             run = await self._endpoints.plug(connected, run, endpoint)
             joined = tuple(replace(one, state="joined") for one in run.endpoints)
@@ -149,6 +156,20 @@ class Connector:
             await self._unplug(bare, endpoint, tells=False)
             raise
         self._rewrite_files(connected, run)
+
+    def _begin_to_plug(self, connected: Container, run: Run, before: Container) -> tuple[Container, Run]:
+        """The joining endpoint is on record, and ports that it is the first to publish are kept."""
+        with self._ports.reserve_late(connected, run) as reserved:
+            if reserved.ports:
+                run = replace(run, held_ports=reserved.ports, late_ports=True)
+            connected = self._put(connected, run)
+            try:
+                self._ports.keep(connected.id, run, reserved)
+            except errors.System:
+                with self._store.transaction(durable=False) as tx:
+                    tx.put_container(before)
+                raise
+        return connected, run
 
     async def _unplug(self, bare: Container, endpoint: Endpoint, *, tells: bool = True) -> Container:
         """Take an endpoint away; ``bare`` is the record as it is to be but for its run."""

@@ -22,12 +22,12 @@ from msgspec.structs import replace
 
 from proad.config import Config
 from proad.engine.addresses import Addresses
-from proad.engine.heldports import HeldPorts, at_gateways
+from proad.engine.heldports import HeldPorts, wants_ports
 from proad.engine.naming import Naming
 from proad.engine.networks import Networks
 from proad.host import conntrack, netlink, netns, sandbox
 from proad.host.announce import announce, needs_announcing
-from proad.host.firewall import Firewall, Port, Published, published_of
+from proad.host.firewall import Firewall, Port, Published, opened_of, published_of
 from proad.host.ports import ReservedPorts
 from proad.model import errors
 from proad.model.container import Container, Run
@@ -53,10 +53,14 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Plan:
-    """A run with its endpoints, nothing of which is in the kernel yet but the sockets of ``reserved``."""
+    """A run with its endpoints, nothing of which is in the kernel yet but the sockets of ``reserved``.
+
+    ``awaits_ports``: it publishes some that none of its networks can publish; another may join it and can.
+    """
 
     run: Run
     reserved: ReservedPorts
+    awaits_ports: bool
 
 
 class Endpoints:
@@ -69,6 +73,7 @@ class Endpoints:
         addresses: Addresses,
         firewall: Firewall,
         naming: Naming,
+        ports: HeldPorts,
         nursery: trio.Nursery,
     ) -> None:
         self._config = config
@@ -77,7 +82,7 @@ class Endpoints:
         self._naming = naming
         self._nursery = nursery
         self._addresses = addresses
-        self._ports = HeldPorts(networks, firewall, config.port_range)
+        self._ports = ports
         self._directory = config.exec_root / "netns"
         self._live: dict[str, Endpoint] = {}
         self._strict: dict[str, bool] = {}
@@ -108,6 +113,7 @@ class Endpoints:
 
         Raises:
             errors.NotFound: a network is not there.
+            errors.Forbidden: one is there for others to be made from only.
             errors.InvalidParameter: an address or a binding is malformed, or not of this network.
             errors.Unavailable: no address is free.
             errors.StartFailed: a port is taken.
@@ -123,10 +129,14 @@ class Endpoints:
             for endpoint in planned:
                 self.forget(endpoint)
             raise
-        endpoints = at_gateways(planned, reserved.ports)
+        endpoints = self._ports.at_gateways(container, planned, reserved.ports)
         for endpoint in endpoints:
             self._live[endpoint.endpoint_id] = endpoint
-        return Plan(replace(run, endpoints=endpoints, held_ports=reserved.ports), reserved)
+        return Plan(
+            run=replace(run, endpoints=endpoints, held_ports=reserved.ports),
+            reserved=reserved,
+            awaits_ports=bool(run.netns) and not reserved.ports and wants_ports(container),
+        )
 
     def plan_one(
         self,
@@ -141,6 +151,8 @@ class Endpoints:
         Raises:
             errors.ProaError: as with :meth:`plan`.
         """
+        if network.config_only:
+            raise errors.Forbidden("cannot create endpoint on configuration-only network")
         endpoint_id = secrets.token_hex(32)
         self._hurry(network, wish)
         addresses = self._addresses.take(network, wish.ipam_config)
@@ -211,7 +223,6 @@ class Endpoints:
             except errors.ProaError as error:
                 failed = error
             self._linger(endpoint)
-        self._ports.let_go(run)
         if run.netns:
             netns.remove(Path(run.netns))
         if failed is not None:
@@ -230,7 +241,7 @@ class Endpoints:
         self._announce(run, [interface])
         self._admit(endpoint)
         self._naming.join(container, endpoint)
-        moved = self._move_ports(self._ports.reserve_late(container, run))
+        moved = self._move_ports(container, run)
         await self._naming.renew(container, moved)
         return moved
 
@@ -242,19 +253,19 @@ class Endpoints:
             errors.System: the kernel refused a step.
         """
         self._naming.leave(endpoint)
-        moved = self._move_ports(run, left=endpoint)
+        moved = self._move_ports(container, run, left=endpoint)
         self._linger(endpoint)  # a recovery meanwhile must not take it for one that has lost its rules
         await sandbox.unplug(Path(run.netns), endpoint.interface, gateways_of(run.endpoints))
         self._let_go(endpoint)
         await self._naming.renew(container, moved)
         return moved
 
-    def _move_ports(self, run: Run, left: Endpoint | None = None) -> Run:
+    def _move_ports(self, container: Container, run: Run, left: Endpoint | None = None) -> Run:
         """Have the ports lead to where the gateways are now; ``left`` is an endpoint that goes."""
         former = [*run.endpoints, *([left] if left else [])]
         # A run that an older daemon began has its ports at its endpoints only.
-        ports = run.held_ports or [port for endpoint in former for port in endpoint.ports]
-        endpoints = at_gateways(run.endpoints, ports)
+        ports = run.held_ports or [p for endpoint in former for p in endpoint.ports if p.host_port]
+        endpoints = self._ports.at_gateways(container, run.endpoints, ports)
         before = {endpoint.endpoint_id: endpoint for endpoint in former}
         after = {endpoint.endpoint_id: endpoint for endpoint in endpoints}
         for endpoint_id, old in before.items():
@@ -264,7 +275,7 @@ class Endpoints:
                 self._firewall.dismiss(None, _published(old))
         for endpoint_id, new in after.items():
             if new.ports != before[endpoint_id].ports:
-                self._firewall.admit(None, _published(new))
+                self._firewall.admit(self.filter_port(new), _published(new))
             self._live[endpoint_id] = new
         return replace(run, endpoints=endpoints)
 
@@ -326,6 +337,7 @@ class Endpoints:
             mac=endpoint.mac_address,
             addresses=tuple(addresses),
             strict=self._strict.get(endpoint.endpoint_id, False),
+            opened=tuple(opened_of(endpoint.address, endpoint.ipv6_address, endpoint.ports)),
         )
 
     def _dismiss(self, endpoint: Endpoint) -> None:
@@ -405,7 +417,7 @@ class Endpoints:
             self._strict[endpoint.endpoint_id] = not may_configure_network(container.host_config)
             self._addresses.adopt(endpoint)
             self._naming.join(container, endpoint)
-        self._ports.adopt(run)
+        self._ports.adopt(container.id, run)
 
 
 def gateways_of(endpoints: Iterable[Endpoint]) -> sandbox.Gateways:
@@ -449,4 +461,5 @@ def _published(endpoint: Endpoint) -> Published:
 
 
 def _udp(ports: Iterable[PublishedPort], *, ipv6: bool) -> list[int]:
-    return [port.host_port for port in ports if port.protocol == "udp" and (":" in port.host_ip) == ipv6]
+    udp = (port for port in ports if port.protocol == "udp" and (":" in port.host_ip) == ipv6)
+    return [port.host_port for port in udp if port.host_port]

@@ -1,8 +1,7 @@
 """Trio-flavoured. The ports of the host that runs publish: chosen, kept from others, led to the gateways.
 
-A run's monitor keeps the sockets of those that were chosen at its start, whatever becomes of the daemon.
-Those that no network could publish then are chosen when one can; the daemon keeps them, and keeps them again
-when it has been away.
+A run's monitor keeps their sockets for as long as the run lasts, whatever becomes of the daemon: it inherits
+those that are chosen at the start, and is given those that no network could publish then when one can.
 """
 
 from collections.abc import Iterable
@@ -10,29 +9,32 @@ from collections.abc import Iterable
 import structlog
 from msgspec.structs import replace
 
+from proad.config import Config
 from proad.engine.networks import Networks
+from proad.engine.runpaths import RunPaths
+from proad.host.conmon import keep_sockets
 from proad.host.firewall import Firewall
 from proad.host.ports import PortReserver, PortTaken, ReservedPorts
 from proad.model import errors
 from proad.model.container import Container, Run
 from proad.model.network import Endpoint, elect_gateways
-from proad.model.networkoptions import bridge_options
-from proad.model.ports import PortRequest, PublishedPort, requested_ports
+from proad.model.networkoptions import GatewayMode, bridge_options
+from proad.model.ports import PortRequest, PublishedPort, opened_ports, requested_ports
 
 NO_PORTS = ReservedPorts((), ())
+ROUTED = GatewayMode.ROUTED
 
 log = structlog.get_logger(__name__)
 
 
 class HeldPorts:
-    """Chooses ports, and keeps those that no monitor keeps."""
+    """Chooses ports, and has them kept."""
 
-    def __init__(self, networks: Networks, firewall: Firewall, port_range: tuple[int, int]) -> None:
+    def __init__(self, config: Config, networks: Networks, firewall: Firewall) -> None:
+        self._config = config
         self._networks = networks
         self._firewall = firewall
-        self._reserver = PortReserver(port_range)
-        self._late: dict[str, ReservedPorts] = {}
-        """By run; its monitor has no copies of their sockets."""
+        self._reserver = PortReserver(config.port_range)
 
     def reserve(self, container: Container, endpoints: Iterable[Endpoint]) -> ReservedPorts:
         """Bind the host ports that ``container`` publishes by the endpoints that have its gateways.
@@ -45,15 +47,14 @@ class HeldPorts:
         serving = [endpoint for endpoint in (gateway4, gateway6) if endpoint and endpoint.driver == "bridge"]
         if not serving:
             return NO_PORTS
-        asked = container.host_config
+        routed = self._routed(gateway4, gateway6)
         network = self._networks.find(serving[0].network_id)
         requests = requested_ports(
-            container.config.exposed_ports,
-            {key: [(b.host_ip, b.host_port) for b in found] for key, found in asked.port_bindings.items()},
-            asked.publish_all_ports,
+            *_wishes(container),
             default_host_ip=bridge_options(network.options).host_binding_ipv4,
-            ipv4=gateway4 in serving,
-            ipv6=gateway6 in serving,
+            ipv4=gateway4 in serving and 4 not in routed,
+            ipv6=gateway6 in serving and 6 not in routed,
+            opened=routed,
         )
         try:
             return self._reserver.reserve(requests, self._firewall.published)
@@ -62,56 +63,89 @@ class HeldPorts:
             message = f"driver failed programming external connectivity on {where}: {error}"
             raise errors.StartFailed(message) from error
 
-    def reserve_late(self, container: Container, run: Run) -> Run:
-        """Reserve the ports that no network of a run could publish when it started, if one can now.
+    def reserve_late(self, container: Container, run: Run) -> ReservedPorts:
+        """Reserve the ports that no network of a run could publish when it started, if one can now; those
+        that it has already are not among them.
 
         Raises:
             errors.ProaError: as with :meth:`reserve`.
         """
-        if run.held_ports or run.ports:
-            return run
-        reserved = self.reserve(container, run.endpoints)
-        if not reserved.ports:
-            return run
-        self._late[run.id] = reserved
-        return replace(run, held_ports=reserved.ports, late_ports=True)
+        has_some = run.held_ports or any(port.host_port for port in run.ports)
+        return NO_PORTS if has_some else self.reserve(container, run.endpoints)
 
-    def adopt(self, run: Run) -> None:
-        """Keep again what an earlier daemon kept."""
-        if not run.late_ports:
-            return
-        requests = [
-            PortRequest(
+    def keep(self, container_id: str, run: Run, reserved: ReservedPorts) -> None:
+        """Have a run's monitor keep what was reserved late.
+
+        Raises:
+            errors.System: it has ended, or an older daemon began it.
+        """
+        if reserved.sockets:
+            keep_sockets(RunPaths(self._config, container_id).bundle, run.id, reserved.sockets)
+
+    def at_gateways(
+        self, container: Container, endpoints: Iterable[Endpoint], ports: Iterable[PublishedPort]
+    ) -> tuple[Endpoint, ...]:
+        """The endpoints with what they publish: those that have the gateways, ``ports`` of the host or, where
+        their network routes, the container's own.
+        """
+        endpoints = list(endpoints)
+        gateways = dict(zip((4, 6), elect_gateways(endpoints), strict=True))
+        routed = self._routed(*gateways.values())
+        of_version = {
+            version: opened_ports(*_wishes(container), version)
+            if version in routed
+            else [port for port in ports if (":" in port.host_ip) == (version == 6)]
+            for version in gateways
+        }
+
+        def of(endpoint: Endpoint) -> tuple[PublishedPort, ...]:
+            own = [version for version, gateway in gateways.items() if _is(gateway, endpoint)]
+            return tuple(port for version in own for port in of_version[version])
+
+        return tuple(replace(endpoint, ports=of(endpoint)) for endpoint in endpoints)
+
+    def _routed(self, gateway4: Endpoint | None, gateway6: Endpoint | None) -> set[int]:
+        """The IP versions of which others have a route to where the gateways are."""
+        return {
+            version
+            for version, gateway in ((4, gateway4), (6, gateway6))
+            if gateway is not None and gateway.driver == "bridge" and self._mode(gateway, version) is ROUTED
+        }
+
+    def _mode(self, endpoint: Endpoint, version: int) -> GatewayMode:
+        return bridge_options(self._networks.find(endpoint.network_id).options).modes[version]
+
+    def adopt(self, container_id: str, run: Run) -> None:
+        """Have late ports kept that an earlier daemon had recorded only, when it died."""
+        for port in run.held_ports if run.late_ports else ():
+            request = PortRequest(
                 container_port=port.container_port,
                 protocol=port.protocol,
                 host_ips=(port.host_ip,),
                 first=port.host_port,
                 last=port.host_port,
             )
-            for port in run.held_ports
-        ]
-        try:
-            self._late[run.id] = self._reserver.reserve(requests)
-        except PortTaken as error:
-            log.warning("a published port was taken while the daemon was away", run=run.id, error=str(error))
-
-    def let_go(self, run: Run) -> None:
-        """The run is over."""
-        if (late := self._late.pop(run.id, None)) is not None:
-            late.close()
+            try:
+                with self._reserver.reserve([request]) as reserved:
+                    self.keep(container_id, run, reserved)
+            except PortTaken:
+                continue  # by its monitor, as it should be
+            except errors.System as error:
+                log.warning("a published port is not kept from others", run=run.id, error=error.message)
 
 
-def at_gateways(endpoints: Iterable[Endpoint], ports: Iterable[PublishedPort]) -> tuple[Endpoint, ...]:
-    """The endpoints with the published ports at those that have the gateways."""
-    endpoints = list(endpoints)
-    gateway4, gateway6 = elect_gateways(endpoints)
-    ports = list(ports)
+def _is(gateway: Endpoint | None, endpoint: Endpoint) -> bool:
+    return gateway is not None and gateway.endpoint_id == endpoint.endpoint_id
 
-    def of(endpoint: Endpoint) -> tuple[PublishedPort, ...]:
-        four = ports if gateway4 is not None and endpoint.endpoint_id == gateway4.endpoint_id else []
-        six = ports if gateway6 is not None and endpoint.endpoint_id == gateway6.endpoint_id else []
-        return tuple(
-            [port for port in four if ":" not in port.host_ip] + [port for port in six if ":" in port.host_ip]
-        )
 
-    return tuple(replace(endpoint, ports=of(endpoint)) for endpoint in endpoints)
+def _wishes(container: Container) -> tuple[list[str], dict[str, list[tuple[str, str]]], bool]:
+    """Its exposed ports, its bindings, and whether all that is exposed is published."""
+    asked = container.host_config
+    bindings = {key: [(b.host_ip, b.host_port) for b in found] for key, found in asked.port_bindings.items()}
+    return list(container.config.exposed_ports), bindings, asked.publish_all_ports
+
+
+def wants_ports(container: Container) -> bool:
+    """Whether it publishes anything."""
+    asked = container.host_config
+    return bool(asked.port_bindings or (asked.publish_all_ports and container.config.exposed_ports))

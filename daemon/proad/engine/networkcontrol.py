@@ -23,13 +23,13 @@ from proad.host import netlink
 from proad.model import errors, filters
 from proad.model.ipam import settle_pools
 from proad.model.network import PREDEFINED, Endpoint, Network, NetworkState
-from proad.model.networkoptions import bridge_options, link_options
-from proad.model.networkrequest import NetworkRequest
+from proad.model.networkconflict import private_parent, refuse_beside
+from proad.model.networkoptions import GatewayMode, bridge_options, link_options
+from proad.model.networkrequest import NetworkRequest, configured
 from proad.store.db import Store, Transaction
 
 DRIVERS = ("bridge", "macvlan", "ipvlan")
 BRIDGE_PREFIX = "br-"
-PARENT_PREFIXES = {"macvlan": "dm-", "ipvlan": "di-"}
 
 log = structlog.get_logger(__name__)
 
@@ -62,24 +62,17 @@ class NetworkControl:
             errors.Forbidden: the name is a predefined one's, the driver has one network only, or its subnet
                 overlaps another's.
             errors.Conflict: the name, or the name of the bridge, is taken.
-            errors.NotFound: there is no such driver.
-            errors.Unavailable: no subnet is free.
+            errors.NotFound: there is no such driver, or no such network to make it from.
+            errors.InvalidParameter: no subnet is free.
+            errors.System: an address that it needs, or its parent link, is another's; or the kernel refused.
         """
         self._refuse(request)
         async with self._making:
-            network = self._plan(request)
-            with self._store.transaction(growing=True) as tx:
-                tx.put_network(network)
-            try:
-                await trio.lowlevel.checkpoint()
-                self._bridges.make(network)
-                with self._store.transaction(growing=True) as tx:
-                    network = replace(network, state=NetworkState.READY)
-                    tx.put_network(network)
-                    tell(tx, "create", network)
-            except BaseException:
-                self._take_away(network)
-                raise
+            if request.config_only:
+                network = self._note(request)
+            else:
+                request = self._configured(request)
+                network = await self._make(self._plan(request))
         return network.id, list(request.warnings)
 
     async def remove(self, ref: str) -> None:
@@ -93,6 +86,10 @@ class NetworkControl:
         network = self._networks.find(ref)
         if network.is_predefined:
             raise errors.Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
+        if network.config_only and any(other.config_from == network.name for other in self._everything()):
+            raise errors.Forbidden(
+                f'error while removing network: configuration network "{network.name}" is in use'
+            )
         if users := self._endpoints.on_network(network.id):
             raise errors.Forbidden(
                 f"error while removing network: network {network.name} has active endpoints "
@@ -114,7 +111,9 @@ class NetworkControl:
         }
         removed = []
         for network in self._networks.all():
-            if network.is_predefined or network.name in used or self._endpoints.on_network(network.id):
+            if network.is_predefined or network.config_only or network.name in used:
+                continue
+            if self._endpoints.on_network(network.id):
                 continue
             if not _is_wanted(wanted, network):
                 continue
@@ -158,6 +157,8 @@ class NetworkControl:
     def _refuse(self, request: NetworkRequest) -> None:
         if request.name in PREDEFINED:
             raise errors.Forbidden(f"operation is not permitted on predefined {request.name} network ")
+        if request.config_only:
+            return
         if request.driver in ("host", "null"):
             raise errors.Forbidden(f'only one instance of "{request.driver}" network is allowed')
         if request.driver not in DRIVERS:
@@ -166,9 +167,46 @@ class NetworkControl:
                 f'plugin "{request.driver}" not found'
             )
 
-    def _plan(self, request: NetworkRequest) -> Network:
+    def _note(self, request: NetworkRequest) -> Network:
+        """A network that others are made from has nothing in the kernel."""
+        self._refuse_taken_name(request)
+        network = replace(_named(request, secrets.token_hex(32)), config_only=True, asked_pools=request.pools)
+        with self._store.transaction(growing=True) as tx:
+            tx.put_network(network)
+            tell(tx, "create", network)
+        return network
+
+    def _configured(self, request: NetworkRequest) -> NetworkRequest:
+        if not request.config_from:
+            return request
+        config = self._networks.named(request.config_from)
+        if config is None or not config.config_only:
+            raise errors.NotFound(f'configuration network "{request.config_from}" does not exist')
+        return configured(request, config)
+
+    async def _make(self, network: Network) -> Network:
+        """Put a planned network on record, make it, and say so."""
+        with self._store.transaction(growing=True) as tx:
+            tx.put_network(network)
+        try:
+            await trio.lowlevel.checkpoint()
+            self._bridges.make(network)
+            with self._store.transaction(growing=True) as tx:
+                network = replace(network, state=NetworkState.READY)
+                tx.put_network(network)
+                tell(tx, "create", network)
+            self._addresses.admit(network)
+        except BaseException:
+            self._take_away(network)
+            raise
+        return network
+
+    def _refuse_taken_name(self, request: NetworkRequest) -> None:
         if self._networks.named(request.name) is not None:
             raise errors.Conflict(f"network with name {request.name} already exists")
+
+    def _plan(self, request: NetworkRequest) -> Network:
+        self._refuse_taken_name(request)
         others = [pool for network in self._everything() for pool in network.pools]
         pools = settle_pools(
             request.pools,
@@ -177,40 +215,20 @@ class NetworkControl:
             default_pools=[(pool.base, pool.size) for pool in self._config.default_address_pools],
             taken=netlink.taken_networks(),
             others=others,
+            in_use=self._addresses.in_use,
             host_id=self._store.setting(ID_SETTING) or "",
-            gateways=_has_gateways(request),
+            gateways=_with_gateways(request),
         )
         network_id = secrets.token_hex(32)
-        network = Network(
-            id=network_id,
-            name=request.name,
-            driver=request.driver,
-            created_ns=time.time_ns(),
+        network = replace(
+            _named(request, network_id),
             state=NetworkState.CREATING,
             pools=pools,
-            ipv4=request.ipv4,
-            ipv6=request.ipv6,
-            internal=request.internal,
-            attachable=request.attachable,
             interface=_interface(request, network_id),
-            ipam_driver=request.ipam_driver,
-            ipam_options=request.ipam_options,
-            options=request.options,
-            labels=request.labels,
         )
-        self._refuse_taken_interface(network)
+        refuse_beside(network, self._everything())
         self._bridges.refuse_taken(network)
         return network
-
-    def _refuse_taken_interface(self, network: Network) -> None:
-        for other in self._everything():
-            if other.interface != network.interface or other.driver != network.driver:
-                continue
-            if network.driver == "bridge":
-                raise errors.Forbidden(
-                    f"cannot create network {network.id} ({network.interface}): conflicts with network "
-                    f"{other.id} ({other.interface}): networks have same bridge name"
-                )
 
     def _everything(self) -> list[Network]:
         """All networks, those included that come or go."""
@@ -225,10 +243,11 @@ class NetworkControl:
 
     def _finish(self, network: Network) -> None:
         self._unmake(network)
-        self._addresses.forget(network.id)
+        self._addresses.forget(network)
         with self._store.transaction() as tx:
             tx.delete_network(network.id)
-            tell(tx, "destroy", network)
+            if not network.config_only:  # nor does Docker tell
+                tell(tx, "destroy", network)
 
     def _unmake(self, network: Network) -> None:
         """Take away what no other network uses: a parent link may be that of several."""
@@ -247,20 +266,40 @@ def tell(tx: Transaction, action: str, network: Network) -> None:
     tx.emit("network", action, network.id, {"name": network.name, "type": network.driver})
 
 
+def _named(request: NetworkRequest, network_id: str) -> Network:
+    """The record of a new network, without what is found for it."""
+    return Network(
+        id=network_id,
+        name=request.name,
+        driver=request.driver,
+        created_ns=time.time_ns(),
+        ipv4=request.ipv4,
+        ipv6=request.ipv6,
+        internal=request.internal,
+        attachable=request.attachable,
+        ipam_driver=request.ipam_driver,
+        ipam_options=request.ipam_options,
+        options=request.options,
+        labels=request.labels,
+        config_from=request.config_from,
+    )
+
+
 def _interface(request: NetworkRequest, network_id: str) -> str:
     """The host's interface: the one that is named, else one called after the network's id, as with Docker."""
     if request.driver == "bridge":
         return bridge_options(request.options).name or BRIDGE_PREFIX + network_id[:12]
     parent = link_options(request.options, request.driver).parent
-    return parent or PARENT_PREFIXES[request.driver] + network_id[:12]
+    return parent or private_parent(request.driver, network_id)
 
 
-def _has_gateways(request: NetworkRequest) -> bool:
-    """Whether its subnets need a gateway's address: not where nothing leads out, or the interface does."""
+def _with_gateways(request: NetworkRequest) -> list[int]:
+    """Of which IP versions it needs a gateway's address: none where nothing leads out, or the link does."""
     if request.driver == "bridge":
-        return True
+        modes = bridge_options(request.options).modes
+        return [version for version, mode in modes.items() if mode is not GatewayMode.ISOLATED]
     options = link_options(request.options, request.driver)
-    return bool(options.parent) and not (request.internal or options.routes_itself)
+    return [4, 6] if options.parent and not (request.internal or options.routes_itself) else []
 
 
 def _is_wanted(wanted: filters.Filters, network: Network) -> bool:

@@ -120,20 +120,39 @@ class NetworkRepair:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._mend_after, links.losses, live)
-                nursery.start_soon(self._mend_after, rules.changes, live)
+                nursery.start_soon(self._mend_rules_after, rules.changes, live)
         finally:
             links.close()
             rules.close()
 
     async def _mend_after(
-        self, change: Callable[[], Awaitable[object]], live: Callable[[], Iterable[Run]]
+        self, losses: Callable[[], Awaitable[object]], live: Callable[[], Iterable[Run]]
     ) -> None:
         while True:
-            await change()
-            try:
-                await self.recover(live)
-            except errors.ProaError as error:
-                log.error("networks not mended; tried again later", error=error.message)
+            await losses()
+            await self._try(self.recover(live))
+
+    async def _mend_rules_after(
+        self, changes: Callable[[], Awaitable[bool]], live: Callable[[], Iterable[Run]]
+    ) -> None:
+        """Some programs change rules of theirs all the time; only where ours are concerned too is all looked
+        at, which takes a while where there are many endpoints.
+        """
+        while True:
+            is_ours = await changes()
+            await self._try(self.recover(live) if is_ours else self._keep_way_through())
+
+    async def _try(self, mending: Awaitable[object]) -> None:
+        try:
+            await mending
+        except errors.ProaError as error:
+            log.error("networks not mended; tried again later", error=error.message)
+
+    async def _keep_way_through(self) -> None:
+        """Have other firewalls let our bridges' packets through."""
+        async with self._mending:
+            if await trio.to_thread.run_sync(self._foreign.ensure, self._bridge_names()):
+                log.info("other firewalls let our bridges through again")
 
     def _is_ours(self, interface: str) -> bool:
         """Whether a link of that name should be there, as things are now."""
@@ -180,12 +199,13 @@ class NetworkRepair:
 
     # --- what is there ----------------------------------------------------------------------------------
 
+    def _bridge_names(self) -> list[str]:
+        names = [network.interface for network in self._bridged()]
+        return [*names, self._config.own_bridge] if self._has_former_bridge else names
+
     def _ports_of_all(self) -> dict[str, set[str]]:
         """Blocking: the interfaces on each of our bridges."""
-        names = [network.interface for network in self._bridged()]
-        if self._has_former_bridge:
-            names.append(self._config.own_bridge)
-        return {name: netlink.ports_of(name) for name in names}
+        return {name: netlink.ports_of(name) for name in self._bridge_names()}
 
     def _mend_bridges(self) -> list[str]:
         mended = []

@@ -108,7 +108,11 @@ class Networks:
             for endpoint in container.run.endpoints:
                 if endpoint.network_id == network.id:
                     yield container, endpoint
-            if network.driver in ("host", "null") and network.name in container.networks:
+            if (
+                network.driver in ("host", "null")
+                and network.is_predefined
+                and network.name in container.networks
+            ):
                 yield container, None
 
     # --- what a container asks --------------------------------------------------------------------------

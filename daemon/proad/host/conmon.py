@@ -9,6 +9,7 @@ end, its exit code. It talks through a run's directory, whose layout is here and
         ctl                       fifo: "1 HEIGHT WIDTH" resizes the terminal, "2 0 0" reopens the log
         <run id>/exit             the exit code in decimal, written when all output is in the log
         <run id>/oom              exists if the kernel's out-of-memory killer was at work
+        <run id>/box              where sockets can be put for it to keep (socketbox.py); only if asked for
 
 A start is three dialogues. ``Conmon.launch`` starts a monitor that waits while the bundle is made.
 ``Conmon.create`` returns when the runtime has built the container, its command not yet running: everything on
@@ -23,8 +24,9 @@ sources are https://github.com/containers/conmon/blob/v2.1.6/src/conmon.c and it
 import contextlib
 import os
 import signal
+import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,12 +36,14 @@ import trio
 from proad.host import filters
 from proad.host.process import Child, ProcessHandle, ProcessId, end, read_memfd, reap, spawn
 from proad.host.runtime import SEARCH_PATH, Runtime, start_error
+from proad.host.socketbox import make_box, put_in_box
 from proad.model import errors
 
 CREATE_TIMEOUT_S = 120.0
 _END_S = 10.0
 _SOCKET_PATH_MAX = 107  # sun_path of unix(7), without its final NUL
 _CONSOLE_NAME = "/conmon-term.XXXXXX"
+_BOX = "box"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +53,7 @@ class MonitorRequest:
     ``bundle`` is the run's directory, with its ``config.json``. The log goes to the file ``log_path``, or
     under the name ``journal_tag`` to the journal, or nowhere.
     ``inherit_fds`` are descriptors, bound sockets of published ports, that stay open as long as the container
-    lives.
+    lives; with ``keeps_more``, so do those that :func:`keep_sockets` gives it later.
     """
 
     container_id: str
@@ -63,6 +67,7 @@ class MonitorRequest:
     open_stdin: bool = False
     stdin_once: bool = False
     inherit_fds: Sequence[int] = ()
+    keeps_more: bool = False
 
 
 @dataclass(frozen=True)
@@ -205,13 +210,14 @@ class Conmon:
         _pidfile(request.bundle).unlink(missing_ok=True)  # of an earlier run: the pid is another's by now
         launched = Launched(request)
         try:
-            launched.child = spawn(
-                self._argv(request, directory),
-                env=_environment(request.bundle, launched.sync_fd, launched.wait_fd),
-                cwd=request.bundle,  # it also writes a file "oom" into its working directory
-                stderr=launched.said_fd,
-                inherit=[launched.sync_fd, launched.wait_fd, *request.inherit_fds],
-            )
+            with _box(request, directory) as box_fds:
+                launched.child = spawn(
+                    self._argv(request, directory),
+                    env=_environment(request.bundle, launched.sync_fd, launched.wait_fd),
+                    cwd=request.bundle,  # it also writes a file "oom" into its working directory
+                    stderr=launched.said_fd,
+                    inherit=[launched.sync_fd, launched.wait_fd, *request.inherit_fds, *box_fds],
+                )
         except BaseException:
             launched.close()
             raise
@@ -352,6 +358,25 @@ def read_exit(bundle: Path, run_id: str) -> ExitReport:
         return ExitReport(None, oom_killed, time.time_ns())
     code = int(text)
     return ExitReport(code if code >= 0 else None, oom_killed, finished_ns)
+
+
+def keep_sockets(bundle: Path, run_id: str, sockets: Sequence[socket.socket]) -> None:
+    """Have the monitor of that run, which was launched to keep more, keep copies of ``sockets`` as well.
+
+    Raises:
+        errors.System: it has ended, or was launched to keep no more.
+    """
+    put_in_box(bundle / run_id / _BOX, sockets)
+
+
+@contextlib.contextmanager
+def _box(request: MonitorRequest, directory: Path) -> Iterator[list[int]]:
+    """What a monitor inherits to keep more."""
+    if not request.keeps_more:
+        yield []
+        return
+    with make_box(directory / _BOX) as box:
+        yield [box.fileno()]
 
 
 def find_monitors(exec_root: Path) -> dict[Path, ProcessId]:

@@ -22,24 +22,43 @@ _UNSPECIFIED = IPv6Address(0)
 @dataclass(frozen=True)
 class BridgeRules:
     """A network's bridge: its subnets, whether anything enters or leaves it, whether its containers may talk
-    to each other (``icc``), and whether their addresses are hidden behind the host's outside."""
+    to each other (``icc``), and whether their addresses are hidden behind the host's outside.
+
+    Of the IP versions ``routed``, they are not, and others reach published ports there; of ``unprotected``
+    ones, they reach all.
+    """
 
     bridge: str
     subnets: tuple[IPv4Network | IPv6Network, ...]
     internal: bool
     icc: bool
     masquerade: bool
+    routed: frozenset[int] = frozenset()
+    unprotected: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
 class Port:
-    """A port of a bridge with the endpoint behind it; a ``strict`` one may send as itself alone."""
+    """A port of a bridge with the endpoint behind it; a ``strict`` one may send as itself alone.
+
+    ``opened`` are ports that others reach at its own addresses.
+    """
 
     host_interface: str
     bridge: str
     mac: str
     addresses: tuple[IPv4Address | IPv6Address, ...]
     strict: bool
+    opened: tuple["Opened", ...] = ()
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A port that others reach at a container's own address."""
+
+    address: IPv4Address | IPv6Address
+    protocol: str
+    port: int
 
 
 @dataclass(frozen=True)
@@ -96,10 +115,18 @@ def published_of(address: str, ipv6_address: str, ports: Iterable[PublishedPort]
     published = {}
     for port in ports:
         target = ipv6_address if ":" in port.host_ip else address
-        if target:
+        if target and port.host_port:
             source = Source(port.protocol, port.host_ip, port.host_port)
             published[source] = Target(target, port.container_port)
     return published
+
+
+def opened_of(address: str, ipv6_address: str, ports: Iterable[PublishedPort]) -> Iterator[Opened]:
+    """Yield what ``ports`` of a container with these addresses open there."""
+    for port in ports:
+        target = ipv6_address if ":" in port.host_ip else address
+        if target and not port.host_port:
+            yield Opened(ip_address(target), port.protocol, port.container_port)
 
 
 # --- elements -------------------------------------------------------------------------------------------
@@ -139,8 +166,13 @@ def of_bridge(rules: BridgeRules) -> Iterator[Element]:
     for subnet in rules.subnets:
         first, last = name + subnet.network_address.packed, name + subnet.broadcast_address.packed
         yield Element(INET, f"subnets{subnet.version}", first, end=last, shown=f"{shown} {subnet}")
-        if rules.masquerade and not rules.internal:
-            yield Element(INET, f"hidden{subnet.version}", first, end=last, shown=f"{shown} {subnet}")
+        for kind, has in (
+            ("hidden", rules.masquerade and not rules.internal and subnet.version not in rules.routed),
+            ("routed", subnet.version in rules.routed),
+            ("unprotected", subnet.version in rules.unprotected),
+        ):
+            if has:
+                yield Element(INET, f"{kind}{subnet.version}", first, end=last, shown=f"{shown} {subnet}")
 
 
 def of_port(port: Port, *, apart: bool) -> Iterator[Element]:
@@ -159,6 +191,12 @@ def of_port(port: Port, *, apart: bool) -> Iterator[Element]:
         yield Element(BRIDGE, "apart", name, shown=shown)
         for address in port.addresses:
             yield Element(BRIDGE, f"apart{address.version}", address.packed, shown=str(address))
+
+
+def of_opened(opened: Opened) -> Element:
+    what = _four(bytes([_PROTOCOL_NUMBERS[opened.protocol]])) + _four(opened.port.to_bytes(2, "big"))
+    shown = f"{opened.address} {opened.port}/{opened.protocol}"
+    return Element(INET, f"opened{opened.address.version}", opened.address.packed + what, shown=shown)
 
 
 def of_link(link: Link) -> Element:

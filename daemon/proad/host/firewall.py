@@ -20,6 +20,7 @@ from pathlib import Path
 from proad.host.filterelements import (
     BridgeRules,
     Link,
+    Opened,
     Port,
     Published,
     Source,
@@ -27,8 +28,10 @@ from proad.host.filterelements import (
     of_bridge,
     of_link,
     of_loopback6,
+    of_opened,
     of_port,
     of_published,
+    opened_of,
     published_in,
     published_of,
 )
@@ -43,10 +46,12 @@ __all__ = [
     "BridgeRules",
     "Firewall",
     "Link",
+    "Opened",
     "Port",
     "Published",
     "Source",
     "Target",
+    "opened_of",
     "published_of",
 ]
 
@@ -219,11 +224,11 @@ class Firewall:
         for rules in self._bridges.values():
             yield from of_bridge(rules)
 
-    def _of_port(self, port: Port) -> Iterable[Element]:
-        if BRIDGE not in self._families:
-            return ()
-        rules = self._bridges.get(port.bridge)
-        return of_port(port, apart=rules is not None and not rules.icc)
+    def _of_port(self, port: Port) -> Iterator[Element]:
+        yield from map(of_opened, port.opened)
+        if BRIDGE in self._families:
+            rules = self._bridges.get(port.bridge)
+            yield from of_port(port, apart=rules is not None and not rules.icc)
 
     def _exchange(self, old: Iterable[Element], new: Iterable[Element]) -> None:
         """Take ``old`` elements away and add ``new`` ones, as far as they are, or are not, there."""

@@ -44,8 +44,8 @@ IPVLAN_FLAGS = {"bridge": 0, "private": 1, "vepa": 2}
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 _ATTRIBUTE = struct.Struct("=HH")  # nlattr: length, type
 _LINK = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, mask of the flags to change
-_ADDRESS = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix length, flags, scope, index
-_ROUTE = struct.Struct(
+ADDRESS_HEADER = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix length, flags, scope, index
+ROUTE_HEADER = struct.Struct(
     "=BBBBBBBBI"
 )  # rtmsg: family, lengths of two, tos, table, protocol, scope, type, flags
 _U16, _U32 = struct.Struct("=H"), struct.Struct("=I")
@@ -169,9 +169,9 @@ def _address_body(index: int, address: IPv4Interface | IPv6Interface) -> bytes:
     own = address.ip.packed
     length = address.network.prefixlen
     if address.version == 6:
-        head = _ADDRESS.pack(AF_INET6, length, IFA_F_NODAD, 0, index)
+        head = ADDRESS_HEADER.pack(AF_INET6, length, IFA_F_NODAD, 0, index)
         return head + _attribute(IFA_LOCAL, own) + _attribute(IFA_ADDRESS, own)
-    head = _ADDRESS.pack(AF_INET, length, 0, 0, index)
+    head = ADDRESS_HEADER.pack(AF_INET, length, 0, 0, index)
     broadcast = address.network.broadcast_address.packed
     return (
         head
@@ -187,7 +187,9 @@ def loopback_route(index: int, name: str) -> Request:
     IPv6 asks for a route by that very interface. All other traffic to ::1 takes the one by ``lo``, which is
     preferred; what a bridge brings that was sent to ::1 is dropped before anybody asks for a route.
     """
-    head = _ROUTE.pack(AF_INET6, 128, 0, 0, RT_TABLE_LOCAL, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_LOCAL, 0)
+    head = ROUTE_HEADER.pack(
+        AF_INET6, 128, 0, 0, RT_TABLE_LOCAL, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_LOCAL, 0
+    )
     body = _attribute(RTA_DST, IPv6Address("::1").packed) + _u32(RTA_OIF, index)
     priority = _u32(RTA_PRIORITY, LOOPBACK6_PRIORITY + index)  # no two routes may have the same
     data = _message(RTM_NEWROUTE, CHANGE | NLM_F_CREATE | NLM_F_REPLACE, head + body + priority)
@@ -202,7 +204,7 @@ def default_route(
     With ``replace`` it takes the place of another one with the kernel's usual metric, if there is one.
     """
     scope = RT_SCOPE_UNIVERSE if gateway is not None or family == AF_INET6 else RT_SCOPE_LINK
-    head = _ROUTE.pack(family, 0, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, scope, RTN_UNICAST, 0)
+    head = ROUTE_HEADER.pack(family, 0, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, scope, RTN_UNICAST, 0)
     via = _attribute(RTA_GATEWAY, gateway.packed) if gateway is not None else b""
     flags = CHANGE | NLM_F_CREATE | NLM_F_REPLACE if replace else CREATE
     data = _message(RTM_NEWROUTE, flags, head + via + _u32(RTA_OIF, index))

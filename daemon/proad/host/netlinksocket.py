@@ -34,6 +34,7 @@ _ATTRIBUTE = struct.Struct("=HH")  # nlattr: length, type
 _SEQUENCE_OFFSET = 8
 _RECEIVE_BYTES = 1 << 18
 _SO_SNDBUFFORCE = 32  # asm-generic/socket.h; Python does not name it
+_SOL_NETLINK, _GET_STRICT_CHK = 270, 12  # linux/socket.h, linux/netlink.h
 _KIND = 0x3FFF  # the rest of an attribute's type are flags
 
 
@@ -65,9 +66,16 @@ class Envelope:
 class NetlinkSocket:
     """A socket to one family (``NETLINK_ROUTE``), in the network namespace of the thread that opens it."""
 
-    def __init__(self, family: int, *, send_buffer_bytes: int = 0) -> None:
-        """``send_buffer_bytes`` allows for longer batches than the host's default, some 200 kB."""
+    def __init__(self, family: int, *, send_buffer_bytes: int = 0, filters: bool = False) -> None:
+        """``send_buffer_bytes`` allows for longer batches than the host's default, some 200 kB.
+
+        With ``filters`` a dump has what the request's fields ask for; it has all there is otherwise, and with
+        kernels before 4.20.
+        """
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, family)
+        if filters:
+            with contextlib.suppress(OSError):
+                self._socket.setsockopt(_SOL_NETLINK, _GET_STRICT_CHK, 1)
         if send_buffer_bytes:
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, send_buffer_bytes)
         self._socket.bind((0, 0))
@@ -173,6 +181,18 @@ class NetlinkSocket:
         """
         for start, data in self._dumped(request):
             yield dict(_attributes(data, start, header_bytes))
+
+    def dump_with_headers(
+        self, request: Request, header: struct.Struct
+    ) -> Iterator[tuple[tuple[int, ...], dict[int, bytes]]]:
+        """Yield the same with the fields of each object's ``header``.
+
+        Raises:
+            NetlinkFailed: refused.
+        """
+        for start, data in self._dumped(request):
+            fields = header.unpack_from(data, start + _HEADER.size)
+            yield fields, dict(_attributes(data, start, header.size))
 
     def _dumped(self, request: Request) -> Iterator[tuple[int, bytes]]:
         self._socket.send(request.data)

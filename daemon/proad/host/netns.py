@@ -46,8 +46,6 @@ async def in_own_thread(visit: Callable[[], T]) -> T:
 def unshare_into(path: Path) -> None:
     """Move the calling thread, which must be a throw-away one, into a new namespace that ``path`` keeps.
 
-    IPv6 is off for interfaces that come later, as in Docker's networks without IPv6; ``::1`` stays.
-
     Raises:
         errors.System: ``path`` exists, or the kernel refused; nothing is left behind.
     """
@@ -63,10 +61,13 @@ def unshare_into(path: Path) -> None:
     except BaseException:
         path.unlink()
         raise
-    _switch_off_ipv6()
 
 
-def _switch_off_ipv6() -> None:
+def switch_off_ipv6() -> None:
+    """Have no IPv6 on interfaces that come later, as in Docker's networks without IPv6; ``::1`` stays.
+
+    Beside a thousand namespaces the kernel takes a millisecond to find the setting.
+    """
     try:
         setting = os.open("/proc/sys/net/ipv6/conf/default/disable_ipv6", os.O_WRONLY | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -10,7 +10,8 @@ Table of family ``inet``, all traffic that the host routes:
     chain  prerouting   to an address of the host, from elsewhere: look it up in the maps
     chain  output       the same for what the host itself sends
     chain  postrouting  masquerade: out of a bridge, back into it by a published port, in from 127.0.0.0/8
-    chain  forward      into a bridge only from itself, in answer, or by a published port
+    chain  forward      into a bridge only from itself, in answer, by a published port, or to what is open to
+                        those that have a route to it
 
 Table of family ``bridge``, what goes from port to port of a bridge, which the host does not route:
 
@@ -40,10 +41,21 @@ BRIDGE_SETS = {
     "subnets6": "type ifname . ipv6_addr; flags interval;",
     "hidden4": "type ifname . ipv4_addr; flags interval;",
     "hidden6": "type ifname . ipv6_addr; flags interval;",
+    # The same of those that others have a route to, to what is published there, and to all.
+    "routed4": "type ifname . ipv4_addr; flags interval;",
+    "routed6": "type ifname . ipv6_addr; flags interval;",
+    "unprotected4": "type ifname . ipv4_addr; flags interval;",
+    "unprotected6": "type ifname . ipv6_addr; flags interval;",
     # ::1, where what is published is reached by it; see ``firewall``.
     "loopback6": "type ipv6_addr;",
 }
 """Sets of the ``inet`` table with what bridges there are, and the host's ways."""
+
+OPENED_SETS = {
+    "opened4": "type ipv4_addr . inet_proto . inet_service;",
+    "opened6": "type ipv6_addr . inet_proto . inet_service;",
+}
+"""Sets of the ``inet`` table with what others reach at containers' own addresses."""
 
 ENDPOINT_SETS = {
     # Ports of bridges that may send as themselves alone, and what they may send as.
@@ -62,7 +74,7 @@ ENDPOINT_SETS = {
 }
 """Sets of the ``bridge`` table."""
 
-SETS_OF = {INET: (*PORT_MAPS, *BRIDGE_SETS), BRIDGE: tuple(ENDPOINT_SETS)}
+SETS_OF = {INET: (*PORT_MAPS, *BRIDGE_SETS, *OPENED_SETS), BRIDGE: tuple(ENDPOINT_SETS)}
 
 
 @dataclass(frozen=True)
@@ -155,6 +167,13 @@ _INET_CHAINS = {
             "oifname @internal drop",
             "ct state established,related accept",
             "ct status dnat accept",
+            "ip daddr . meta l4proto . th dport @opened4 accept",
+            "ip6 daddr . meta l4proto . th dport @opened6 accept",
+            # Who has a route to them may also ask whether they are there.
+            "oifname . ip daddr @routed4 ip protocol icmp accept",
+            "oifname . ip6 daddr @routed6 meta l4proto ipv6-icmp accept",
+            "oifname . ip daddr @unprotected4 accept",
+            "oifname . ip6 daddr @unprotected6 accept",
             "drop",
         ),
     ),
@@ -219,7 +238,7 @@ _BRIDGE_CHAINS = {
 
 CHAINS = {INET: _INET_CHAINS, BRIDGE: _BRIDGE_CHAINS}
 
-MARK = hashlib.sha256(repr((CHAINS, BRIDGE_SETS, ENDPOINT_SETS)).encode()).hexdigest()[:16]
+MARK = hashlib.sha256(repr((CHAINS, BRIDGE_SETS, OPENED_SETS, ENDPOINT_SETS)).encode()).hexdigest()[:16]
 """Stands in each rule's comment: rules of another version of the daemon have another."""
 
 
@@ -256,6 +275,7 @@ def _definitions(family: int) -> Iterator[tuple[str, str]]:
         yield from ENDPOINT_SETS.items()
         return
     yield from BRIDGE_SETS.items()
+    yield from OPENED_SETS.items()
     for name in PORT_MAPS:
         address = "ipv4_addr" if "4_" in name else "ipv6_addr"
         key = f"{address} . inet_service" if name.endswith("bound") else "inet_service"

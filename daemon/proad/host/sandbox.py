@@ -108,6 +108,7 @@ def _create(
         if tell_kept is not None:
             tell_kept()
         try:
+            netns.switch_off_ipv6()
             if links:
                 host.change(links)
             with NetlinkSocket(socket.NETLINK_ROUTE) as inside:

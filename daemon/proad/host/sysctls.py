@@ -65,6 +65,15 @@ def set_up_bridge_ipv6(bridge: str) -> None:
         put(IPV6 / "conf" / bridge / name, value)
 
 
+def switch_ipv6_off(bridge: str) -> None:
+    """Let a bridge have no address of IPv6, not even the one that IPv6 gives it by itself.
+
+    Raises:
+        errors.Unavailable: the setting may not be written here.
+    """
+    put(IPV6 / "conf" / bridge / "disable_ipv6", "1")
+
+
 def set_up_container_ipv6(interface: str) -> None:
     """Let an interface of a namespace, which ``netns`` made without, have IPv6.
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -54,39 +54,52 @@ def settle_pools(
     default_pools: Iterable[tuple[str, int]],
     taken: Collection[AnyNetwork],
     others: Iterable[Pool],
+    in_use: Callable[[str], Collection[int]] = lambda subnet: (),
     host_id: str = "",
-    gateways: bool = True,
+    gateways: Collection[int] = (4, 6),
 ) -> tuple[Pool, ...]:
     """Return the pools that a network gets: those ``asked`` for, and one of each family that none is for.
 
     Pools are chosen among ``default_pools`` so that they overlap neither ``taken``, the host's routes, nor
     the ``others`` of networks; without one of IPv6 among them, among the 65,536 of a unique local prefix that
-    follows from ``host_id``. With ``gateways``, pools that name none get the first free address for it.
+    follows from ``host_id``. Of the IP versions ``gateways``, pools that name none get the first free address
+    for it; ``in_use`` are the addresses of a subnet, as numbers, that somebody has already.
+
+    A pool that is asked for with a range of its own may overlap others, as with Docker: it is the drivers
+    that know where that does harm.
 
     Raises:
-        errors.Forbidden: a pool asked for overlaps another, or its gateway is one of its auxiliary addresses.
+        errors.Forbidden: a pool asked for overlaps another.
+        errors.System: its gateway, or one of its auxiliary addresses, is in use.
         errors.InvalidParameter: nothing is left to choose.
     """
     settled: list[Pool] = []
-    known = [ip_network(pool.subnet) for pool in others]
+    known = list(others)
     for pool in asked:
-        subnet = ip_network(pool.subnet)
-        if any(_overlap(subnet, other) for other in known):
+        if any(_collide(pool, other) for other in known):
             raise errors.Forbidden("invalid pool request: Pool overlaps with other one on this address space")
-        known.append(subnet)
+        known.append(pool)
         settled.append(pool)
     available = list(default_pools)
     if not any(_version(base) == 6 for base, _ in available):
         available.append((_local_prefix(host_id), _ULA_SIZE))
     for version, wanted in ((4, ipv4), (6, ipv6)):
         if wanted and not any(_version(pool.subnet) == version for pool in settled):
-            found = _free_piece(available, [*known, *taken], version)
+            present = [ip_network(pool.subnet) for pool in known]
+            found = _free_piece(available, [*present, *taken], version)
             if found is None:
                 raise errors.InvalidParameter("all predefined address pools have been fully subnetted")
-            known.append(found)
             settled.append(Pool(subnet=str(found), chosen=True))
     settled.sort(key=lambda pool: _version(pool.subnet))
-    return tuple(_with_gateway(pool, choose=gateways) for pool in settled)
+    used: dict[str, set[int]] = {}
+    return tuple(
+        _with_gateway(
+            pool,
+            used.setdefault(pool.subnet, set(in_use(pool.subnet))),
+            choose=_version(pool.subnet) in gateways,
+        )
+        for pool in settled
+    )
 
 
 def mac_for(pools: Sequence[Pool]) -> str:
@@ -95,21 +108,37 @@ def mac_for(pools: Sequence[Pool]) -> str:
     for gateway in map(ip_address, gateways):
         if isinstance(gateway, IPv4Address):
             return mac_of(gateway)
-    return random_mac(hashlib.sha256("\0".join(gateways).encode()).digest()[:5])
+    own = gateways or [pool.subnet for pool in pools]
+    return random_mac(hashlib.sha256("\0".join(own).encode()).digest()[:5])
 
 
-def _with_gateway(pool: Pool, *, choose: bool) -> Pool:
-    """The pool with its gateway: the one it names, else its first free address."""
+def own_addresses_of(pool: Pool) -> set[int]:
+    """What a network keeps of a subnet for itself: the gateway and the auxiliary addresses, as numbers."""
+    return {int(ip_address(text)) for text in (pool.gateway, *pool.auxiliary.values()) if text}
+
+
+def _with_gateway(pool: Pool, used: set[int], *, choose: bool) -> Pool:
+    """The pool with its gateway, the one it names or else its first free address; what it keeps is added to
+    ``used``.
+    """
+    bare = replace(pool, gateway="", auxiliary={})
     if pool.gateway:
-        for name, address in pool.auxiliary.items():
-            if address == pool.gateway:
-                raise errors.Forbidden(
-                    f"failed to allocate secondary ip address ({name}:{address}): Address already in use"
-                )
-        if ip_address(pool.gateway) in AddressPool(replace(pool, gateway="")).reserved:
-            raise errors.Forbidden(f"failed to allocate gateway ({pool.gateway}): Address already in use")
-        return pool
-    return replace(pool, gateway=str(AddressPool(pool).take())) if choose else pool
+        _take(AddressPool(bare, used=used), pool.gateway, f"gateway ({pool.gateway})")
+    elif choose:
+        # Docker takes the first one, auxiliary or not, and fails then.
+        without = used | own_addresses_of(pool)
+        pool = replace(pool, gateway=str(AddressPool(bare, used=without).take()))
+        used.add(int(ip_address(pool.gateway)))
+    for name, address in pool.auxiliary.items():
+        _take(AddressPool(bare, used=used), address, f"secondary ip address ({name}:{address})")
+    return pool
+
+
+def _take(pool: "AddressPool", address: str, what: str) -> None:
+    try:
+        pool.take(address)
+    except errors.Forbidden as error:
+        raise errors.System(f"failed to allocate {what}: {error.message}") from error
 
 
 def _local_prefix(host_id: str) -> str:
@@ -142,8 +171,15 @@ def _free_piece(
     return None
 
 
-def _overlap(one: AnyNetwork, other: AnyNetwork) -> bool:
+def overlap(one: AnyNetwork, other: AnyNetwork) -> bool:
     return one.version == other.version and one.overlaps(other)
+
+
+def _collide(asked: Pool, other: Pool) -> bool:
+    """Whether a pool is not to be had beside another: one subnet may be shared by its ranges."""
+    if not asked.ip_range:
+        return overlap(ip_network(asked.subnet), ip_network(other.subnet))
+    return (asked.subnet, asked.ip_range) == (other.subnet, other.ip_range)
 
 
 def _version(text: str) -> int:
@@ -154,28 +190,29 @@ def _version(text: str) -> int:
 
 
 class AddressPool:
-    """The addresses of one subnet: which are given out, and which is next. No step looks through many.
+    """The addresses of one pool: which are given out, and which is next. No step looks through many.
 
     Addresses that were never given out come first, in their order; then those that came back, the one that
     has rested for longest before the others.
     """
 
-    def __init__(self, pool: Pool, network: str = "") -> None:
-        """``network`` is what errors call the network, ``web (4f3a…)``."""
+    def __init__(self, pool: Pool, network: str = "", *, used: set[int] | None = None) -> None:
+        """``network`` is what errors call the network, ``web (4f3a…)``; ``used`` are the addresses of the
+        subnet that are in use, as numbers, which all pools of one subnet share.
+        """
         self._subnet = ip_network(pool.subnet)
         self._network = network or str(self._subnet)
         self._make = IPv4Address if self._subnet.version == 4 else IPv6Address
         self._reserved = frozenset(self._reserve(pool))
-        self._used: set[int] = set()
+        self._used: set[int] = set() if used is None else used
+        self._given: set[int] = set()
+        """Those among them that are of this pool."""
         self._rested: OrderedDict[int, None] = OrderedDict()
+        self._passed: list[int] = []
+        """Those that were in use when it was their turn, perhaps by others."""
         chosen_from = ip_network(pool.ip_range) if pool.ip_range else self._subnet
         self._fresh = int(chosen_from.network_address)
         self._range = range(self._fresh, int(chosen_from.broadcast_address) + 1)
-
-    @property
-    def reserved(self) -> frozenset[AnyAddress]:
-        """What is never given out: gateway, auxiliary addresses, and what stands for the subnet itself."""
-        return frozenset(self._make(number) for number in self._reserved)
 
     def take(self, wanted: str = "") -> AnyAddress:
         """Give out an address: ``wanted``, or the next.
@@ -186,23 +223,32 @@ class AddressPool:
             errors.Unavailable: none is free.
         """
         number = self._check(wanted) if wanted else self._next()
-        self._rested.pop(number, None)
-        self._used.add(number)
+        self._give(number)
         return self._make(number)
 
     def adopt(self, address: AnyAddress) -> None:
         """Know that an address is in use; knowing it twice is no error."""
-        self._rested.pop(int(address), None)
-        self._used.add(int(address))
+        self._give(int(address))
+
+    def _give(self, number: int) -> None:
+        self._rested.pop(number, None)
+        self._used.add(number)
+        self._given.add(number)
 
     def release(self, address: AnyAddress) -> None:
         """Take an address back, to rest behind all others; one that is not in use is none of ours."""
         number = int(address)
-        if number not in self._used:
+        if number not in self._given:
             return
+        self._given.discard(number)
         self._used.discard(number)
         if number in self._range:
             self._rested[number] = None
+
+    def close(self) -> None:
+        """Take back all that are still out: the network is gone."""
+        self._used -= self._given
+        self._given.clear()
 
     def _check(self, wanted: str) -> int:
         address = ip_address(wanted)
@@ -216,11 +262,18 @@ class AddressPool:
         while self._fresh in self._range:
             number = self._fresh
             self._fresh += 1
-            if not (number in self._used or number in self._rested or number in self._reserved):
+            if number in self._used:
+                self._passed.append(number)
+            elif not (number in self._rested or number in self._reserved):
                 return number
-        if self._rested:
+        while self._rested:
             number, _ = self._rested.popitem(last=False)
-            return number
+            if number not in self._used:
+                return number
+            self._passed.append(number)
+        for number in self._passed:
+            if number not in self._used:
+                return number
         family = f"IPv{self._subnet.version}"
         raise errors.Unavailable(
             f"no available {family} addresses on this network's address pools: {self._network}"

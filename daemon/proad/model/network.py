@@ -66,6 +66,10 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
 
     ``options`` and ``labels`` are as the user gave them. ``interface`` is the host's: the bridge, or what
     ``macvlan`` and ``ipvlan`` lie on; empty where the driver has none.
+
+    One that is ``config_only`` is there for others to be made from, and for nothing else: it has no pools,
+    and ``asked_pools`` are what they are asked to have. ``config_from`` is the name of the one that a network
+    was made from.
     """
 
     id: str
@@ -83,6 +87,9 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     ipam_options: dict[str, str] = {}
     options: dict[str, str] = {}
     labels: dict[str, str] = {}
+    config_only: bool = False
+    config_from: str = ""
+    asked_pools: tuple[Pool, ...] = ()
 
     @property
     def is_predefined(self) -> bool:

@@ -6,7 +6,8 @@ reads without errors for ever.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from ipaddress import IPv4Address
 from typing import TypeVar
 
@@ -20,6 +21,11 @@ BRIDGE_NAME = "com.docker.network.bridge.name"
 ENABLE_ICC = "com.docker.network.bridge.enable_icc"
 ENABLE_MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
 HOST_BINDING = "com.docker.network.bridge.host_binding_ipv4"
+GATEWAY_MODES = {
+    4: "com.docker.network.bridge.gateway_mode_ipv4",
+    6: "com.docker.network.bridge.gateway_mode_ipv6",
+}
+"""By IP version."""
 ENABLE_IPV4 = "com.docker.network.enable_ipv4"
 ENABLE_IPV6 = "com.docker.network.enable_ipv6"
 PARENT = "parent"
@@ -29,15 +35,13 @@ IPVLAN_FLAG = "ipvlan_flag"
 
 _OF_ALL = frozenset({MTU, INTERFACE_PREFIX, ENABLE_IPV4, ENABLE_IPV6})
 _OF_DRIVER = {
-    "bridge": _OF_ALL | {BRIDGE_NAME, ENABLE_ICC, ENABLE_MASQUERADE, HOST_BINDING},
+    "bridge": _OF_ALL | {BRIDGE_NAME, ENABLE_ICC, ENABLE_MASQUERADE, HOST_BINDING, *GATEWAY_MODES.values()},
     "macvlan": _OF_ALL | {PARENT, MACVLAN_MODE},
     "ipvlan": _OF_ALL | {PARENT, IPVLAN_MODE, IPVLAN_FLAG},
 }
 _HARMLESS = {
     "com.docker.network.bridge.default_bridge": ("false", "0"),
     "com.docker.network.bridge.inhibit_ipv4": ("false", "0"),
-    "com.docker.network.bridge.gateway_mode_ipv4": ("nat",),
-    "com.docker.network.bridge.gateway_mode_ipv6": ("nat",),
 }
 """Options that this engine does not have, and the values that mean what it does anyway."""
 
@@ -54,10 +58,24 @@ _IPVLAN_MODES = ("l2", "l3", "l3s")
 _IPVLAN_FLAGS = ("bridge", "private", "vepa")
 
 
+class GatewayMode(StrEnum):
+    """How containers on a bridge and what is outside reach each other."""
+
+    NAT = "nat"
+    """By the host's addresses, and ports of it that are published."""
+    NAT_UNPROTECTED = "nat-unprotected"
+    """By these, and by all ports at the containers' own addresses, for who has a route to them."""
+    ROUTED = "routed"
+    """By the containers' own addresses, and published ports there."""
+    ISOLATED = "isolated"
+    """Not at all: the bridge itself has no address."""
+
+
 @dataclass(frozen=True)
 class BridgeOptions:
     """``name`` is the interface's, empty for one that is chosen; ``mtu`` is 0 for the daemon's;
-    ``host_binding_ipv4`` is where ports without an address of their own are published, empty for everywhere.
+    ``host_binding_ipv4`` is where ports without an address of their own are published, empty for everywhere;
+    ``modes`` are by IP version.
     """
 
     name: str = ""
@@ -65,6 +83,7 @@ class BridgeOptions:
     icc: bool = True
     masquerade: bool = True
     host_binding_ipv4: str = ""
+    modes: Mapping[int, GatewayMode] = field(default_factory=lambda: dict.fromkeys((4, 6), GatewayMode.NAT))
 
 
 @dataclass(frozen=True)
@@ -93,6 +112,10 @@ def bridge_options(options: Mapping[str, str]) -> BridgeOptions:
         icc=_read(options, ENABLE_ICC, _boolean, True),
         masquerade=_read(options, ENABLE_MASQUERADE, _boolean, True),
         host_binding_ipv4=_read(options, HOST_BINDING, _address, ""),
+        modes={
+            version: _read(options, name, _gateway_mode, GatewayMode.NAT)
+            for version, name in GATEWAY_MODES.items()
+        },
     )
 
 
@@ -148,7 +171,9 @@ def enabled_families(options: Mapping[str, str]) -> tuple[bool | None, bool | No
     return asked(ENABLE_IPV4), asked(ENABLE_IPV6)
 
 
-def check_options(driver: str, options: Mapping[str, str], *, ipv6: bool) -> list[str]:
+def check_options(
+    driver: str, options: Mapping[str, str], *, ipv6: bool, internal: bool = False
+) -> list[str]:
     """Check the options of a new network; returns warnings about those that nobody here knows.
 
     Options in Docker's own name that this engine does not have are refused: they would be missed.
@@ -169,7 +194,8 @@ def check_options(driver: str, options: Mapping[str, str], *, ipv6: bool) -> lis
     if not _INTERFACE.fullmatch(prefix) or len(prefix) > _NAME_LENGTH - 2:
         raise _unparsed(INTERFACE_PREFIX, prefix, "not the beginning of an interface's name")
     if driver == "bridge":
-        bridge_options(options)
+        if GatewayMode.ISOLATED in bridge_options(options).modes.values() and not internal:
+            raise errors.InvalidParameter("gateway mode 'isolated' can only be used for an internal network")
     else:
         link_options(options, driver)
     mtu = _read(options, MTU, _mtu, 0)
@@ -190,6 +216,12 @@ def _read(options: Mapping[str, str], name: str, parse: Callable[[str], T], defa
 
 def _unparsed(name: str, value: str, reason: str) -> errors.InvalidParameter:
     return errors.InvalidParameter(f"failed to parse {name} value: {value} ({reason})")
+
+
+def _gateway_mode(text: str) -> GatewayMode:
+    if text not in set(GatewayMode):
+        raise ValueError(f"unknown gateway mode {text}")
+    return GatewayMode(text)
 
 
 def _boolean(text: str) -> bool:

@@ -13,12 +13,14 @@ from msgspec.structs import replace
 from proad.model import errors, gojson
 from proad.model.endpointcheck import is_user_defined
 from proad.model.ipam import AnyNetwork
-from proad.model.network import EndpointSettings, Pool
+from proad.model.network import EndpointSettings, Network, Pool
 from proad.model.networkoptions import ENABLE_IPV4, ENABLE_IPV6, check_options, enabled_families
 
 ApiVersion = tuple[int, int]
 
 DEFAULT_DRIVER = "bridge"
+CONFIG_ONLY_DRIVER = "null"
+"""That of networks which others are made from, whichever they ask for."""
 SINGLE_SUBNET_DRIVERS = ("bridge",)
 NOT_A_MANAGER = (
     'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node '
@@ -32,7 +34,10 @@ _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
 
 class NetworkRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A network as asked for. ``pools`` all have a subnet, and are of a family that the network has."""
+    """A network as asked for. ``pools`` all have a subnet, and are of a family that the network has.
+
+    One with ``config_from`` has only what :func:`configured` adds of the network that it names.
+    """
 
     name: str
     driver: str = DEFAULT_DRIVER
@@ -45,6 +50,8 @@ class NetworkRequest(msgspec.Struct, frozen=True, kw_only=True):
     ipam_options: dict[str, str] = {}
     options: dict[str, str] = {}
     labels: dict[str, str] = {}
+    config_only: bool = False
+    config_from: str = ""
     warnings: tuple[str, ...] = ()
 
 
@@ -112,6 +119,7 @@ def parse_network_request(body: bytes, api_version: ApiVersion) -> NetworkReques
         raise errors.InvalidParameter(f"invalid name: {asked.name}")
     if not is_user_defined(asked.name):
         raise errors.Forbidden(f"operation is not permitted on predefined {asked.name} network ")
+    _refuse_configurations(asked)
     _refuse_swarm(asked)
     if api_version < (1, 48):
         asked = replace(asked, enable_ipv4=None)
@@ -121,14 +129,10 @@ def parse_network_request(body: bytes, api_version: ApiVersion) -> NetworkReques
         raise errors.NotFound(
             f'could not find plugin {ipam.driver} in v1 plugin registry: plugin "{ipam.driver}" not found'
         )
-    driver = asked.driver or DEFAULT_DRIVER
     pools, warnings = _pools(ipam.config, ipv4=ipv4, ipv6=ipv6)
-    if driver in _CHECKED_DRIVERS:
-        _check_pools_of(driver, pools)
-        warnings += check_options(driver, options, ipv6=ipv6)
-    return NetworkRequest(
+    request = NetworkRequest(
         name=asked.name,
-        driver=driver,
+        driver=CONFIG_ONLY_DRIVER if asked.config_only else asked.driver or DEFAULT_DRIVER,
         internal=asked.internal,
         attachable=asked.attachable,
         ipv4=ipv4,
@@ -137,12 +141,78 @@ def parse_network_request(body: bytes, api_version: ApiVersion) -> NetworkReques
         ipam_options=ipam.options,
         options=options,
         labels=asked.labels,
+        config_only=asked.config_only,
+        config_from=asked.config_from.network if asked.config_from is not None else "",
         warnings=tuple(warnings),
+    )
+    return request if request.config_from else _checked(request)
+
+
+def configured(request: NetworkRequest, config: Network) -> NetworkRequest:
+    """The request with all that the network it is to be made from has.
+
+    Raises:
+        errors.ProaError: the driver cannot have that, in the words of :func:`parse_network_request`.
+    """
+    return _checked(
+        replace(
+            request,
+            ipv4=config.ipv4,
+            ipv6=config.ipv6,
+            pools=config.asked_pools,
+            ipam_driver=config.ipam_driver,
+            ipam_options=config.ipam_options,
+            options=config.options,
+            labels=config.labels,
+        )
     )
 
 
+def _checked(request: NetworkRequest) -> NetworkRequest:
+    """The request, if its driver can have it, with warnings."""
+    if request.driver not in _CHECKED_DRIVERS:
+        return request
+    _check_pools_of(request.driver, request.pools)
+    warnings = check_options(request.driver, request.options, ipv6=request.ipv6, internal=request.internal)
+    return replace(request, warnings=(*request.warnings, *warnings))
+
+
+def _refuse_configurations(asked: _CreateBody) -> None:
+    """Refuse what networks that others are made from, and those that are made from them, cannot have.
+
+    Raises:
+        errors.Forbidden: says what.
+    """
+    if asked.config_only and (asked.ingress or asked.internal or asked.attachable or asked.scope):
+        raise errors.Forbidden(
+            "configuration network can only contain network specific fields. Network operator fields like "
+            "[ ingress | internal | attachable | scope ] are not supported."
+        )
+    if asked.config_from is None or not asked.config_from.network:
+        return
+    if asked.config_only:
+        raise errors.Forbidden("a configuration network cannot depend on another configuration network")
+    ipam = asked.ipam or _Ipam()
+    if (
+        ipam.driver not in ("", "default")
+        or asked.enable_ipv4 is False
+        or asked.enable_ipv6
+        or asked.labels
+        or ipam.options
+        or ipam.config
+    ):
+        raise errors.Forbidden(
+            "user-specified configurations are not supported if the network depends on a configuration "
+            "network"
+        )
+    if asked.options:
+        raise errors.Forbidden(
+            "network driver options are not supported if the network depends on a configuration network"
+        )
+
+
 def _refuse_swarm(asked: _CreateBody) -> None:
-    """What needs a swarm, and what other networks are made from."""
+    """Refuse what needs a swarm."""
     if asked.driver == "overlay":
         raise errors.Forbidden(NOT_A_MANAGER)
     if asked.ingress:
@@ -151,10 +221,6 @@ def _refuse_swarm(asked: _CreateBody) -> None:
         raise errors.Forbidden("cannot create a swarm scoped network when swarm is not active")
     if asked.scope not in ("", "local"):
         raise errors.InvalidParameter(f"invalid scope: {asked.scope}")
-    if asked.config_only:
-        raise errors.InvalidParameter("ConfigOnly is not supported by this engine")
-    if asked.config_from is not None and asked.config_from.network:
-        raise errors.InvalidParameter("ConfigFrom is not supported by this engine")
 
 
 def _families(asked: _CreateBody) -> tuple[bool, bool, dict[str, str]]:

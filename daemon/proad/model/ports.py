@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import IPv6Address
 
 import msgspec
@@ -15,7 +15,10 @@ MIN_PORT, MAX_PORT = 1, 65535
 
 
 class PublishedPort(msgspec.Struct, frozen=True, kw_only=True):
-    """One port of the host that leads to one port of the container, by ``tcp``, ``udp`` or ``sctp``."""
+    """One port of the host that leads to one port of the container, by ``tcp``, ``udp`` or ``sctp``.
+
+    A ``host_port`` of 0 is none: the container's port is open at its own address.
+    """
 
     container_port: int
     protocol: str
@@ -97,13 +100,15 @@ def requested_ports(
     default_host_ip: str = "",
     ipv4: bool = True,
     ipv6: bool = False,
+    opened: Collection[int] = (),
 ) -> list[PortRequest]:
     """Return what a container wants published, fixed ports before chosen ones so that none is chosen away.
 
     ``exposed`` and the keys of ``bindings`` are ``80/tcp``; a binding is a pair of host address and host
     port (or range). An empty list of bindings asks for any port; with ``publish_all``, so does every
     exposed port without bindings. A binding without an address means ``default_host_ip``, or else all
-    addresses of the families that the container can be reached by, ``ipv4`` and ``ipv6``.
+    addresses of the families that the container can be reached by, ``ipv4`` and ``ipv6``. Of the IP versions
+    ``opened`` nothing is asked: :func:`opened_ports` has those.
 
     Raises:
         errors.InvalidParameter: a port, range, protocol or address is malformed, or of a family that the
@@ -118,13 +123,41 @@ def requested_ports(
         for host_ip, host_port in list(bindings.get(key, ())) or [("", "")]:
             first, last = parse_host_port(host_port)
             asked = parse_host_ip(host_ip)
+            if asked and _version(asked) in opened:
+                continue
             if asked:
                 _check_family(asked, ipv4=ipv4, ipv6=ipv6)
-            host_ips = (asked,) if asked else everywhere
-            wishes.append(
-                PortRequest(container_port=port, protocol=protocol, host_ips=host_ips, first=first, last=last)
-            )
+            if host_ips := (asked,) if asked else everywhere:
+                wish = PortRequest(
+                    container_port=port, protocol=protocol, host_ips=host_ips, first=first, last=last
+                )
+                wishes.append(wish)
     return sorted(wishes, key=lambda wish: (wish.first == 0, wish.last - wish.first))
+
+
+def opened_ports(
+    exposed: Iterable[str],
+    bindings: Mapping[str, Iterable[tuple[str, str]]],
+    publish_all: bool,
+    version: int,
+) -> list[PublishedPort]:
+    """Return what a container publishes where others have a route to its addresses of an IP ``version``.
+
+    The arguments are those of :func:`requested_ports`; of bindings, the host's ports do not matter, and of
+    their addresses only the family.
+    """
+    found = []
+    for key in sorted(set(bindings) | (set(exposed) if publish_all else set())):
+        port, protocol = parse_port(key)
+        asked = [parse_host_ip(host_ip) for host_ip, _ in bindings.get(key, ())] or [""]
+        if any(not host_ip or _version(host_ip) == version for host_ip in asked):
+            host_ip = ANY_IPV6 if version == 6 else ANY_IPV4
+            found.append(PublishedPort(container_port=port, protocol=protocol, host_ip=host_ip, host_port=0))
+    return found
+
+
+def _version(host_ip: str) -> int:
+    return 6 if ":" in host_ip else 4
 
 
 def _check_family(host_ip: str, *, ipv4: bool, ipv6: bool) -> None:
