@@ -10,8 +10,6 @@ with World() as world:
 The host is a namespace too, so its other firewalls, and what bridges hand to iptables, are the test's own.
 """
 
-import contextlib
-import subprocess
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
@@ -20,13 +18,12 @@ from proad.host.firewall import BridgeRules, Firewall, Port, Published, publishe
 from proad.host.foreignfirewall import ForeignFirewalls
 from proad.model.network import mac_of
 from proad.model.ports import PublishedPort
+from tests.support.hostpair import HOST, HOST6, NAMES, NEIGHBOUR, NEIGHBOUR6, HostPair
 from tests.support.nethosts import inside
-from tests.support.whose import own_name
 
-HOST, NEIGHBOUR = "192.0.2.1", "192.0.2.2"
-HOST6, NEIGHBOUR6 = "2001:db8::1", "2001:db8::2"
+__all__ = ["HOST", "HOST6", "NEIGHBOUR", "NEIGHBOUR6", "TABLE", "Box", "Net", "World"]
+
 TABLE = "filterlab"
-NAMES = Path("/run/netns")
 
 
 @dataclass(frozen=True)
@@ -76,89 +73,19 @@ class Box:
         return published_of(self.address, self.address6, self.published)
 
 
-class World:
+class World(HostPair):
     """A host with a packet filter, its networks and containers, and a neighbour that routes by it."""
 
     def __init__(self, *, bridge_netfilter: bool = False) -> None:
-        stem = own_name("fl")
-        self._host_name, self._neighbour_name = f"{stem}h", f"{stem}n"
-        self._stem = stem
-        self._namespaces: list[str] = []
-        self.bridge_netfilter = bridge_netfilter
+        super().__init__(bridge_netfilter=bridge_netfilter)
         self.nets: list[Net] = []
         self.boxes: list[Box] = []
 
-    @property
-    def host(self) -> Path:
-        return NAMES / self._host_name
-
-    @property
-    def neighbour(self) -> Path:
-        return NAMES / self._neighbour_name
-
-    def __enter__(self) -> "World":
-        try:
-            self._build()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for name in self._namespaces:
-            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
-
-    def _build(self) -> None:
-        for name in (self._host_name, self._neighbour_name):
-            self._namespace(name)
-        inside(self.host, self._set_up)
-        self.ip(
-            self._host_name,
-            f"link add out0 address 02:00:00:00:00:01 type veth peer name eth0 netns {self._neighbour_name}",
-            f"address add {HOST}/24 dev out0",
-            f"address add {HOST6}/64 dev out0 nodad",
-            "link set out0 up",
-        )
-        self.ip(
-            self._neighbour_name,
-            f"address add {NEIGHBOUR}/24 dev eth0",
-            f"address add {NEIGHBOUR6}/64 dev eth0 nodad",
-            "link set eth0 up",
-            f"route add default via {HOST}",
-            f"route add ::/0 via {HOST6}",
-        )
+    def build(self) -> None:
+        super().build()
         self.firewall = inside(self.host, lambda: Firewall(TABLE))
         self.foreign = inside(self.host, lambda: ForeignFirewalls(TABLE))
         inside(self.host, lambda: self.firewall.open([]))
-
-    def _set_up(self) -> None:
-        settings = {"ipv4/ip_forward": True, "ipv6/conf/all/forwarding": True}
-        settings["ipv6/conf/default/accept_dad"] = False  # else a bridge asks for no neighbour for a second
-        for name in ("iptables", "ip6tables", "arptables"):
-            settings[f"bridge/bridge-nf-call-{name}"] = self.bridge_netfilter
-        for name, value in settings.items():
-            with contextlib.suppress(FileNotFoundError):  # br_netfilter is not loaded
-                Path("/proc/sys/net", name).write_text(str(int(value)))
-
-    def _namespace(self, name: str) -> None:
-        subprocess.run(["ip", "netns", "add", name], check=True)
-        self._namespaces.append(name)
-        self.ip(name, "link set lo up")
-
-    def ip(self, name: str, *commands: str) -> None:
-        """Run ip(8) in a namespace, once for all commands."""
-        given = "\n".join(commands) + "\n"
-        done = subprocess.run(
-            ["ip", "-n", name, "-batch", "-"], input=given, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, f"{given}{done.stderr}"
-
-    def on_host(self, command: str) -> str:
-        """Run a shell command on the host; returns what it wrote."""
-        argv = ["ip", "netns", "exec", self._host_name, "sh", "-ec", command]
-        done = subprocess.run(argv, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{command}: {done.stderr}"
-        return done.stdout
 
     def network(
         self, number: int, *, internal: bool = False, icc: bool = True, masquerade: bool = True
@@ -184,12 +111,12 @@ class World:
         return net
 
     def container(self, net: Net, number: int, *, strict: bool = True) -> Box:
-        name = f"{self._stem}c{net.number}x{number}"
+        name = f"{self.stem}c{net.number}x{number}"
         mac = mac_of(net.address(number))
         veth = f"veth{net.number}x{number}"
         port = Port(veth, net.rules.bridge, mac, (net.address(number), net.address6(number)), strict)
         box = Box(name, port)
-        self._namespace(name)
+        self.add_namespace(name)
         self.ip(
             self._host_name,
             f"link add {veth} type veth peer name eth0 address {mac} netns {name}",
