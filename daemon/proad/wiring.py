@@ -44,6 +44,7 @@ from proad.engine.networkcontrol import NetworkControl
 from proad.engine.networkrepair import NetworkRepair
 from proad.engine.networks import Networks
 from proad.engine.oom import OomEvents
+from proad.engine.passage import Passage
 from proad.engine.pull import Puller
 from proad.engine.push import Pusher
 from proad.engine.recover import Recovery
@@ -187,11 +188,11 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     naming = Naming(config, store, names, Resolvers(names, nursery))
     ports = HeldPorts(config, networks, firewall)
     endpoints = Endpoints(config, networks, addresses, firewall, naming, ports, nursery)
-    network_control = NetworkControl(config, store, networks, bridges, endpoints, addresses)
+    passage = Passage(config, networks, ForeignFirewalls(config.table))
+    network_control = NetworkControl(config, store, networks, bridges, endpoints, addresses, passage)
     network_repair = NetworkRepair(
-        config, store, locks, networks, network_control, bridges, endpoints, firewall,
-        ForeignFirewalls(config.table),
-    )  # fmt: skip
+        config, store, locks, networks, network_control, bridges, endpoints, firewall, passage
+    )
     network_repair.open()
     streams = Streams(config, store, Logs(config, nursery))
     resources = RunResources(config, store, overlay, mounting, endpoints, cgroups, nursery)

@@ -18,6 +18,7 @@ from proad.engine.addresses import Addresses
 from proad.engine.bridges import Bridges
 from proad.engine.endpoints import Endpoints
 from proad.engine.networks import Networks
+from proad.engine.passage import Passage
 from proad.engine.system import ID_SETTING
 from proad.host import netlink
 from proad.model import errors, filters
@@ -45,6 +46,7 @@ class NetworkControl:
         bridges: Bridges,
         endpoints: Endpoints,
         addresses: Addresses,
+        passage: Passage,
     ) -> None:
         self._config = config
         self._store = store
@@ -52,6 +54,7 @@ class NetworkControl:
         self._bridges = bridges
         self._endpoints = endpoints
         self._addresses = addresses
+        self._passage = passage
         self._making = trio.Lock()
         """Subnets are chosen against those of all others."""
 
@@ -73,6 +76,7 @@ class NetworkControl:
             else:
                 request = self._configured(request)
                 network = await self._make(self._plan(request))
+        await self._passage.ensure()
         return network.id, list(request.warnings)
 
     async def remove(self, ref: str) -> None:
@@ -99,6 +103,7 @@ class NetworkControl:
             network = replace(network, state=NetworkState.REMOVING)
             tx.put_network(network)
         self._finish(network)
+        await self._passage.ensure()
 
     async def prune(self, wanted: filters.Filters) -> list[str]:
         """Remove all networks of one's own that no container has anything to do with, and that the filters

@@ -18,9 +18,9 @@ from proad.engine.endpoints import Endpoints
 from proad.engine.locks import Locks
 from proad.engine.networkcontrol import NetworkControl
 from proad.engine.networks import Networks
+from proad.engine.passage import Passage
 from proad.host import netlink, netns
 from proad.host.firewall import BridgeRules, Firewall, Port, Published, Source, Target, published_of
-from proad.host.foreignfirewall import ForeignFirewalls
 from proad.host.linkwatch import LinkWatch
 from proad.host.nftwatch import NftWatch
 from proad.model import errors
@@ -44,7 +44,7 @@ class NetworkRepair:
         bridges: Bridges,
         endpoints: Endpoints,
         firewall: Firewall,
-        foreign: ForeignFirewalls,
+        passage: Passage,
     ) -> None:
         self._config = config
         self._store = store
@@ -54,9 +54,8 @@ class NetworkRepair:
         self._bridges = bridges
         self._endpoints = endpoints
         self._firewall = firewall
-        self._foreign = foreign
+        self._passage = passage
         self._directory = config.exec_root / "netns"
-        self._has_former_bridge = not config.has_bridge
         self._mending = trio.Lock()
 
     def open(self) -> None:
@@ -100,7 +99,7 @@ class NetworkRepair:
             left = {name for name in found if is_interface_name(name)} - known - self._endpoints.lingering
             await trio.to_thread.run_sync(netlink.delete_links, left)
             lost = await self._bring_back(ports)
-            foreign = await trio.to_thread.run_sync(self._foreign.ensure, list(ports))
+            foreign = await self._passage.ensure()
             if removed or added or left or lost or mended or foreign:
                 log.info(
                     "networks recovered",
@@ -116,7 +115,7 @@ class NetworkRepair:
     async def watch(self, live: Callable[[], Iterable[Run]]) -> None:
         """Mend as soon as somebody takes a link of ours away, or changes the packet filter; for good."""
         links = LinkWatch(self._is_ours)
-        rules = NftWatch(self._config.table, lambda: self._firewall.port_ids | self._foreign.port_ids)
+        rules = NftWatch(self._config.table, lambda: self._firewall.port_ids | self._passage.port_ids)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._mend_after, links.losses, live)
@@ -150,9 +149,8 @@ class NetworkRepair:
 
     async def _keep_way_through(self) -> None:
         """Have other firewalls let our bridges' packets through."""
-        async with self._mending:
-            if await trio.to_thread.run_sync(self._foreign.ensure, self._bridge_names()):
-                log.info("other firewalls let our bridges through again")
+        if await self._passage.ensure():
+            log.info("other firewalls let our bridges through again")
 
     def _is_ours(self, interface: str) -> bool:
         """Whether a link of that name should be there, as things are now."""
@@ -199,13 +197,9 @@ class NetworkRepair:
 
     # --- what is there ----------------------------------------------------------------------------------
 
-    def _bridge_names(self) -> list[str]:
-        names = [network.interface for network in self._bridged()]
-        return [*names, self._config.own_bridge] if self._has_former_bridge else names
-
     def _ports_of_all(self) -> dict[str, set[str]]:
         """Blocking: the interfaces on each of our bridges."""
-        return {name: netlink.ports_of(name) for name in self._bridge_names()}
+        return {name: netlink.ports_of(name) for name in self._passage.bridges()}
 
     def _mend_bridges(self) -> list[str]:
         mended = []
@@ -270,7 +264,8 @@ class NetworkRepair:
 
     async def _leave_former_bridge(self) -> None:
         """Without a default bridge, that of an earlier daemon goes with its last container."""
-        if self._has_former_bridge and self._former_subnet() is None:
-            self._firewall.drop_bridge(self._config.own_bridge)
+        if (former := self._passage.former_bridge) and self._former_subnet() is None:
+            self._firewall.drop_bridge(former)
             await trio.to_thread.run_sync(self._networks.default_bridge.remove)
-            self._has_former_bridge = False
+            self._passage.former_bridge = ""
+            await self._passage.ensure()
