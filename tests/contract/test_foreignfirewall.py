@@ -5,6 +5,8 @@ Their rules are put into a host that is a network namespace, by the programs tha
 
 import os
 import shutil
+import subprocess
+import time
 from collections.abc import Iterator
 from functools import partial
 from ipaddress import IPv4Network
@@ -71,6 +73,7 @@ for t in iptables-legacy ip6tables-legacy; do
     $t -A FORWARD -j REJECT
 done
 """
+plain_world = pytest.mark.parametrize("world", [False], indirect=True, ids=["plain"])
 LISTED = "nft -s list ruleset; iptables-legacy -S; ip6tables-legacy -S"
 
 
@@ -182,6 +185,95 @@ def test_a_firewall_that_stops_only_what_it_names_is_left_alone(world: World) ->
     assert world.on_host(LISTED) == before
 
 
+@plain_world
+@pytest.mark.parametrize(
+    ("rules", "forbid"),
+    [
+        pytest.param(DOCKER, "iptables-nft -I DOCKER-USER -i br1 -p tcp --dport 25 -j DROP", id="docker"),
+        pytest.param(
+            UFW + "iptables-nft -A ufw-reject-forward -m limit --limit 3/min -j LOG;",
+            "iptables-nft -A ufw-before-forward -i br1 -p tcp --dport 25 -j REJECT",
+            id="ufw",
+        ),
+        pytest.param(
+            FIREWALLD,
+            "nft add chain inet firewalld policies;"
+            "nft add rule inet firewalld policies iifname br1 tcp dport 25 reject;"
+            "nft insert rule inet firewalld filter_FORWARD jump policies",
+            id="firewalld",
+        ),
+        pytest.param(
+            LEGACY,
+            "iptables-legacy -N USER; iptables-legacy -I FORWARD -j USER;"
+            "iptables-legacy -A USER -i br1 -p tcp --dport 25 -j DROP",
+            id="legacy",
+            marks=mark("iptables-legacy"),
+        ),
+    ],
+)
+def test_what_others_forbid_containers_is_forbidden(world: World, rules: str, forbid: str) -> None:
+    net = world.network(1)
+    box = world.container(net, 2)
+    world.on_host(rules)
+    with answering(world.neighbour, "tcp", 80), answering(world.neighbour, "tcp", 25):
+        assert ensure(world, "br1")
+        assert reaches(box.netns, "tcp", NEIGHBOUR, 25)
+        world.on_host(forbid)
+        ensure(world, "br1")
+        assert not reaches(box.netns, "tcp", NEIGHBOUR, 25)
+        assert reaches(box.netns, "tcp", NEIGHBOUR, 80)
+        assert not ensure(world, "br1")
+
+
+@plain_world
+@pytest.mark.parametrize(
+    ("rules", "program"),
+    [
+        pytest.param(UFW, "iptables-nft", id="nft"),
+        pytest.param(LEGACY, "iptables-legacy", id="legacy", marks=mark("iptables-legacy")),
+    ],
+)
+def test_ours_stand_behind_what_comes_to_stand_before_the_end(world: World, rules: str, program: str) -> None:
+    """And before it: a firewall that begins to stop everything at its head finds them there."""
+    listed = f"{program} -S FORWARD | tail -n +2"
+    world.on_host(rules)
+    assert ensure(world, "br1")
+
+    def ours_at() -> list[int]:
+        lines = world.on_host(listed).splitlines()
+        return [number for number, line in enumerate(lines) if TABLE in line]
+
+    first, second = ours_at()
+    world.on_host(f"{program} -I FORWARD {second + 2} -d 198.51.100.7 -j DROP")
+    assert ensure(world, "br1")
+    assert ours_at() == [first + 1, second + 1]
+    world.on_host(f"{program} -I FORWARD -j REJECT")
+    assert ensure(world, "br1")
+    assert ours_at() == [0, 1]
+    world.on_host(f"{program} -D FORWARD -j REJECT; {program} -I FORWARD {second} -j ACCEPT")
+    assert ensure(world, "br1")
+    assert ours_at() == []
+
+
+@plain_world
+def test_a_table_that_others_may_not_change_is_left_alone_and_said(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["nsenter", f"--net={world.host}", "nft", "-i"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as owner:
+        assert owner.stdin is not None
+        rules = "type filter hook forward priority 0; policy drop;"
+        owner.stdin.write(f"add table inet mine {{ flags owner; chain f {{ {rules} }}; }}\n")
+        owner.stdin.flush()
+        while "flags owner" not in (before := world.on_host("nft list ruleset")):
+            time.sleep(0.01)
+        assert not ensure(world, "br1")
+        assert not ensure(world, "br1")
+        assert world.on_host("nft list ruleset") == before
+        owner.stdin.close()
+    assert capsys.readouterr().out.count("another firewall may stop containers' traffic") == 1
+
+
 def test_two_daemons_let_their_own_bridges_through(world: World) -> None:
     world.on_host(UFW)
     other = inside(world.host, lambda: ForeignFirewalls("another"))
@@ -200,7 +292,7 @@ def test_a_program_that_is_missing_is_said_once_and_stops_nothing(
     if shutil.which("iptables-legacy") is None:
         pytest.skip("needs iptables-legacy")
     world.on_host(LEGACY + DOCKER)
-    monkeypatch.setattr("proad.host.legacyfirewall._SEARCH_PATH", "/nonexistent")
+    monkeypatch.setattr("proad.host.firewalltools._SEARCH_PATH", "/nonexistent")
     assert ensure(world, "br1")
     assert not ensure(world, "br1")
     assert capsys.readouterr().out.count("another firewall may stop containers' traffic") == 1

@@ -4,20 +4,23 @@ They are used where its ``filter`` table is loaded, which asking for it would do
 """
 
 import shlex
-import shutil
-import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from proad.host import firewalltools
+from proad.host.foreignchains import Way
 from proad.model import errors
 
 _LOADED = Path("/proc/thread-self/net")
 _FAMILIES = {"iptables-legacy": "ip_tables_names", "ip6tables-legacy": "ip6_tables_names"}
-_TIMEOUT_S = 10.0
-_SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_WAIT = ("-w", "5")
 _SAYS_NOTHING = {"--comment", "--reject-with", "--log-prefix", "--log-level"}
 """Words of a rule that ask nothing of the packet, each with a value."""
+_ALWAYS_TRUE = {("-m", "comment"), ("-i", "+"), ("-o", "+")}
+_SPEAKS = {"LOG", "NFLOG"}
+_LETS_PASS = {"ACCEPT", "RETURN", "", *_SPEAKS}
+"""Targets that take no packet away."""
 
 
 @dataclass(frozen=True)
@@ -52,20 +55,33 @@ class LegacyChains:
             raise failed
         return changed
 
-    def _ensure_in(self, name: str, bridges: list[str]) -> bool:
-        program = shutil.which(name, path=_SEARCH_PATH)
-        if program is None:
-            raise errors.System(f"the kernel has {name}'s rules, but that program is not there")
-        listing = _listed(_run([program, "-w", "5", "-S"]))
+    def _ensure_in(self, program: str, bridges: list[str]) -> bool:
+        listing = _listed(firewalltools.run(program, [*_WAIT, "-S"]))
         forward = listing.chains.get("FORWARD", [])
-        ours = [words for words in forward if self._comment in words]
         others = [words for words in forward if self._comment not in words]
-        wanted = list(self._wanted(bridges)) if _stops(listing, others) else []
-        commands = [f"-D FORWARD {' '.join(words)}" for words in ours if words not in wanted]
-        commands += [f"-I FORWARD 1 {' '.join(words)}" for words in wanted if words not in ours]
+        way = _way_through(listing, others)
+        wanted = list(self._wanted(bridges)) if way else []
+        kept: list[list[str]] = []
+        wrong: list[int] = []
+        before = number = 0
+        for place, words in enumerate(forward, 1):
+            is_ours = self._comment in words
+            if is_ours and not (
+                way and way.first <= before <= way.last and words in wanted and words not in kept
+            ):
+                wrong.append(place)
+                continue
+            kept.append(words)
+            if not is_ours:
+                before += 1
+                if way and before == way.best:
+                    number = len(kept)
+        # By number, from the end: by its words, iptables deletes the first that is equal.
+        commands = [f"-D FORWARD {place}" for place in reversed(wrong)]
+        commands += [f"-I FORWARD {number + 1} {' '.join(words)}" for words in wanted if words not in kept]
         if commands:
             lines = ["*filter", *commands, "COMMIT", ""]
-            _run([f"{program}-restore", "-w", "5", "--noflush"], "\n".join(lines))
+            firewalltools.run(f"{program}-restore", [*_WAIT, "--noflush"], "\n".join(lines))
         return bool(commands)
 
     def _wanted(self, bridges: Iterable[str]) -> Iterator[list[str]]:
@@ -86,56 +102,72 @@ def _listed(text: str) -> _Listing:
     drops = False
     for line in text.splitlines():
         kind, chain, *words = shlex.split(line)
-        if kind == "-A":
+        if kind == "-N":
+            chains[chain] = []
+        elif kind == "-A":
             chains.setdefault(chain, []).append(words)
         elif chain == "FORWARD":
             drops = words == ["DROP"]
     return _Listing(drops, chains)
 
 
-def _stops(listing: _Listing, rules: Iterable[list[str]]) -> bool:
-    """Whether a packet that no rule is about ends there; see ``foreignchains``."""
-    verdict = _verdict(listing, rules, {"FORWARD"})
-    return verdict == "DROP" or (verdict == "" and listing.drops)
+def _way_through(listing: _Listing, rules: Sequence[list[str]]) -> Way | None:
+    """Where among ``rules`` ours may stand; see ``foreignchains``."""
+    first, complains = 0, len(rules)
+    for number, words in enumerate(rules):
+        verdict = _verdict(listing, [words], {"FORWARD"})
+        if verdict == "DROP" or (verdict == "RETURN" and listing.drops):
+            return Way(first, min(complains, number), number)
+        if verdict:
+            return None
+        targets = set(_targets(listing, words))
+        if targets - _LETS_PASS or (_target(words)[0] == "RETURN" and listing.drops):
+            first, complains = number + 1, len(rules)
+        elif targets & _SPEAKS and complains == len(rules):
+            complains = number
+    return Way(first, complains, len(rules)) if listing.drops else None
 
 
 def _verdict(listing: _Listing, rules: Iterable[list[str]], seen: set[str]) -> str:
+    """What becomes of a packet that none of ``rules`` is about but those for all."""
     for words in rules:
-        target = _target(words)
+        target, is_for_all = _target(words)
+        if not is_for_all:
+            continue
         if target in ("DROP", "REJECT"):
             return "DROP"
-        if target == "ACCEPT":
+        if target in ("ACCEPT", "RETURN"):
             return target
-        if target == "RETURN":
-            return ""
         if target in listing.chains and target not in seen:
             seen.add(target)
             verdict = _verdict(listing, listing.chains[target], seen)
-            if verdict or "-g" in words:
+            if verdict in ("DROP", "ACCEPT"):
                 return verdict
+            if "-g" in words:
+                return "RETURN"
     return ""
 
 
-def _target(words: list[str]) -> str:
-    """Where a rule leads every packet; empty where it depends on the packet."""
-    target = ""
+def _targets(listing: _Listing, words: list[str]) -> Iterator[str]:
+    """Where a rule, and those that it leads to, lead some packets in the end."""
+    seen, left = {"FORWARD"}, [words]
+    while left:
+        target, _ = _target(left.pop())
+        if target not in listing.chains:
+            yield target
+        elif target not in seen:
+            seen.add(target)
+            left += listing.chains[target]
+
+
+def _target(words: list[str]) -> tuple[str, bool]:
+    """Where a rule leads the packets that it is about, and whether these are all."""
+    target, is_for_all = "", True
     rest = iter(words)
     for word in rest:
         value = next(rest, "")
         if word in ("-j", "-g"):
             target = value
-        elif word not in _SAYS_NOTHING and (word, value) != ("-m", "comment"):
-            return ""
-    return target
-
-
-def _run(argv: list[str], given: str = "") -> str:
-    try:
-        done = subprocess.run(
-            argv, input=given, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise errors.System(f"{argv[0]}: {error}") from error
-    if done.returncode != 0:
-        raise errors.System(f"{argv[0]}: {done.stderr.strip()}")
-    return done.stdout
+        elif word not in _SAYS_NOTHING and (word, value) not in _ALWAYS_TRUE:
+            is_for_all = False
+    return target, is_for_all
