@@ -34,7 +34,7 @@ want python3-venv "a virtual environment of our own" python_has ensurepip
 want ca-certificates "fetching the Python packages" test -e /etc/ssl/certs/ca-certificates.crt
 if [ "$for_tests" = test ]; then
     want util-linux "namespaces for the tests" command -v unshare
-    want git "repositories as contexts of builds" command -v git
+    want iptables "other programs' rules for the tests" command -v iptables-nft
     want docker-compose "the tests bring services up with it" command -v docker-compose
     want git "contexts of builds in repositories" command -v git
     want skopeo "the tests ask it what it sees in images and archives" command -v skopeo
@@ -69,17 +69,35 @@ if [ ${#missing[@]} -gt 0 ]; then
         fail "could not install: ${missing[*]}" "the last lines above are apt's own words"
 fi
 
-# take_out PACKAGE PROGRAM: one program of a package into .tools, where installing the package would start a service.
-take_out() {
-    local package=$1 program=$2 work
+# unpack DIRECTORY PACKAGE...: the files of packages, where installing them would start a service.
+unpack() {
+    local into=$1 work package half
+    shift
     work=$(mktemp -d)
     # apt's own download user may not enter root's private directories
     chmod 0755 "$work"
-    (cd "$work" && quietly apt-get -qq -o APT::Sandbox::User=root download "$package" && dpkg-deb -x "$package"_*.deb tree) ||
-        { rm -rf "$work"; fail "could not get $package" "the last lines above are apt's own words"; }
-    mkdir -p "$root/.tools"
-    install -m 0755 "$work/tree/$program" "$root/.tools/$(basename "$program")"
+    (cd "$work" && quietly apt-get -qq -o APT::Sandbox::User=root download "$@" &&
+        for package in *.deb; do dpkg-deb -x "$package" tree || exit; done) ||
+        { rm -rf "$work"; fail "could not get $*" "the last lines above are apt's own words"; }
+    for half in bin sbin lib; do # as on a machine whose /lib is a link to /usr/lib
+        [ ! -d "$work/tree/$half" ] || {
+            mkdir -p "$work/tree/usr/$half"
+            cp -a "$work/tree/$half/." "$work/tree/usr/$half"
+            rm -r "$work/tree/$half"
+        }
+    done
+    mkdir -p "$(dirname "$into")"
+    mv "$work/tree" "$into"
     rm -rf "$work"
+}
+
+# take_out PACKAGE PROGRAM: one program of a package into .tools.
+take_out() {
+    local package=$1 program=$2 unpacked=$root/.tools/.unpacked
+    rm -rf "$unpacked"
+    unpack "$unpacked" "$package"
+    install -m 0755 "$unpacked/$program" "$root/.tools/$(basename "$program")"
+    rm -r "$unpacked"
 }
 
 # The docker CLI, for the tests that speak through it. Debian 13 packages it alone. In Debian 12 it comes with
@@ -104,6 +122,25 @@ if [ "$for_tests" = test ] && ! command -v docker-registry >/dev/null && [ ! -x 
     known docker-registry || refresh
     step "Taking the registry out of the docker-registry package (no service is installed)"
     take_out docker-registry usr/bin/docker-registry
+fi
+
+# Other firewalls, for the tests that run them in namespaces of their own. Installed, firewalld would start at once
+# and ufw have its say at the next boot: their files are taken out of their packages, and what they need to run is
+# installed.
+if [ "$for_tests" = test ] && [ ! -d "$root/.tools/firewalls" ] &&
+    ! { command -v firewalld && command -v ufw; } >/dev/null; then
+    need_apt firewalld ufw
+    refresh
+    needed=(firewalld python3-firewall python3-nftables ufw dbus-daemon python3-dbus python3-gi)
+    unknown=()
+    for package in "${needed[@]}"; do known "$package" || unknown+=("$package"); done
+    if [ ${#unknown[@]} -eq 0 ]; then
+        step "Taking firewalld and ufw out of their packages (neither is installed)"
+        apt_install "${needed[@]:4}" || fail "could not install ${needed[*]:4}" "the last lines above are apt's own words"
+        unpack "$root/.tools/firewalls" "${needed[@]:0:4}"
+    else
+        note "no package ${unknown[*]} here: the tests that need firewalld and ufw will be skipped"
+    fi
 fi
 
 note "everything is there"
