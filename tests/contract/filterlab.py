@@ -10,6 +10,7 @@ with World() as world:
 The host is a namespace too, so its other firewalls, and what bridges hand to iptables, are the test's own.
 """
 
+import time
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.support.nethosts import inside
 __all__ = ["HOST", "HOST6", "NEIGHBOUR", "NEIGHBOUR6", "TABLE", "Box", "Net", "World"]
 
 TABLE = "filterlab"
+READY_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,15 @@ class World(HostPair):
         )
         self.boxes.append(box)
         self.firewall.admit(port, {})
+        self._wait_until_forwarding(veth)
         return box
+
+    def _wait_until_forwarding(self, veth: str) -> None:
+        """The bridge drops what comes before it knows of a carrier, even a question for a MAC address."""
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while '"state":"forwarding"' not in self.on_host(f"ip -j -d link show dev {veth}"):
+            assert time.monotonic() < deadline, f"{veth} does not forward"
+            time.sleep(0.01)
 
     def publish(self, box: Box, protocol: str, address: str, port: int, container_port: int) -> None:
         published = PublishedPort(
