@@ -12,9 +12,10 @@ The host is a namespace too, so its other firewalls, and what bridges hand to ip
 
 import time
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_interface
 from pathlib import Path
 
+from proad.host import netlink, sysctls
 from proad.host.firewall import BridgeRules, Firewall, Port, Published, published_of
 from proad.host.foreignfirewall import ForeignFirewalls
 from proad.model.network import mac_of
@@ -98,19 +99,15 @@ class World(HostPair):
         )
         rules = BridgeRules(f"br{number}", subnets, internal, icc, masquerade)
         net = Net(number, rules)
-        self.ip(
-            self._host_name,
-            f"link add {rules.bridge} address 02:42:00:00:00:{number:02x} type bridge",
-            f"address add {net.gateway}/24 dev {rules.bridge}",
-            f"address add {net.gateway6}/64 dev {rules.bridge} nodad",
-            f"link set {rules.bridge} up",
-            f"route add local ::1 dev {rules.bridge} table local metric {2000 + number}",
-        )
-        localnet = Path(f"/proc/sys/net/ipv4/conf/{rules.bridge}/route_localnet")
-        inside(self.host, lambda: localnet.write_text("1"))
+        inside(self.host, lambda: self._make_bridge(net))
         self.firewall.set_bridge(rules)
         self.nets.append(net)
         return net
+
+    def _make_bridge(self, net: Net) -> None:
+        gateways = [ip_interface(f"{net.gateway}/24"), ip_interface(f"{net.gateway6}/64")]
+        netlink.create_bridge(net.rules.bridge, gateways, f"02:42:00:00:00:{net.number:02x}", 1500)
+        sysctls.set_up_bridge(net.rules.bridge)
 
     def container(self, net: Net, number: int, *, strict: bool = True) -> Box:
         name = f"{self.stem}c{net.number}x{number}"

@@ -34,6 +34,14 @@ def test_a_bridge_is_there_with_its_addresses_and_a_fixed_mac(bridge: str, path:
         netlink.create_bridge(bridge, [GATEWAY], BRIDGE_MAC, 1400)
 
 
+def test_no_bridge_learns_from_what_is_for_itself_alone(bridge: str) -> None:
+    learns = Path(f"/sys/class/net/{bridge}/bridge/no_linklocal_learn")
+    assert learns.read_text() == "1\n"
+    learns.write_text("0")  # as one that a user has made
+    netlink.configure_bridge(bridge)
+    assert learns.read_text() == "1\n"
+
+
 def test_networks_in_use_are_those_of_both_families(bridge: str) -> None:
     taken = netlink.taken_networks()
     assert {GATEWAY.network, GATEWAY6.network} <= taken

@@ -89,12 +89,15 @@ def listening(place: Path, interface: str = "eth0") -> Iterator[socket.socket]:
         yield ears
 
 
-def arrives(sender: Box, data: bytes, ears: socket.socket) -> bool:
-    """Whether a frame that ``sender`` makes is heard; frames of others are passed over."""
-    kind = socket.ntohs(3)
-    with inside(sender.netns, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, kind)) as mouth:
+def send(sender: Box, data: bytes) -> None:
+    with inside(sender.netns, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)) as mouth:
         mouth.bind(("eth0", 0))
         mouth.send(data)
+
+
+def arrives(sender: Box, data: bytes, ears: socket.socket) -> bool:
+    """Whether a frame that ``sender`` makes is heard; frames of others are passed over."""
+    send(sender, data)
     ears.settimeout(NO_FRAME_S)
     try:
         while True:
@@ -154,6 +157,21 @@ def test_a_container_sends_as_itself_alone(world: World) -> None:
         with listening(world.host, net.rules.bridge) as host_ears:
             assert not arrives(sender, false["ARP for the gateway"], host_ears)
             assert arrives(sender, true["arp"], host_ears)
+
+
+def test_no_frame_draws_what_is_anothers(world: World) -> None:
+    """A bridge takes note of who sends it frames that are for itself alone: spanning tree's, LLDP's."""
+    net = world.network(1)
+    thief, victim, other = (world.container(net, number) for number in (2, 3, 4))
+    greeting = frame(BROADCAST, victim.port.mac, ARP, arp(victim.port.mac, victim.address, other.address))
+    with listening(other.netns) as ears:
+        assert arrives(victim, greeting, ears)  # the bridge knows its port from now on
+    with listening(thief.netns) as ears:
+        for last in range(16):
+            for kind in (IPV4, 0x88CC, 3):  # the last is a length, as in frames of spanning tree
+                send(thief, frame(f"01:80:c2:00:00:{last:02x}", victim.port.mac, kind, MARK))
+        to_victim = frame(victim.port.mac, other.port.mac, IPV4, udp4(other.address, victim.address))
+        assert not arrives(other, to_victim, ears)
 
 
 def test_one_that_may_configure_its_network_sends_what_it_likes_on_it_but_not_beyond(world: World) -> None:

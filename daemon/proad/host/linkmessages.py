@@ -27,6 +27,7 @@ VETH_INFO_PEER = 1
 IFLA_MACVLAN_MODE = 1
 IFLA_IPVLAN_MODE, IFLA_IPVLAN_FLAGS = 1, 2
 IFLA_VLAN_ID = 1
+IFLA_BR_MULTI_BOOLOPT, BR_BOOLOPT_NO_LL_LEARN = 46, 0
 IFLA_BRPORT_MODE = 4
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST = 1, 2, 4
 IFA_F_NODAD = 2
@@ -100,6 +101,18 @@ def private_pair(name: str, peer: str) -> Request:
 def bridge(name: str, *, mac_address: str, mtu: int) -> Request:
     body = _UP + _name(name) + _mac(mac_address) + _mtu(mtu) + _kind("bridge")
     return _link(f"create bridge {name}", CREATE, body)
+
+
+def without_link_local_learning(index: int, name: str) -> Request:
+    """Have a bridge take no note of who sends it frames for itself alone, as those of LLDP.
+
+    The packet filter does not see all of them, and whoever sends one in another's name is sent what is for
+    that other from then on.
+    """
+    option = 1 << BR_BOOLOPT_NO_LL_LEARN
+    data = _attribute(IFLA_BR_MULTI_BOOLOPT, _U32.pack(option) * 2)  # values, and which of them are meant
+    body = _LINK.pack(0, 0, index, 0, 0) + _kind("bridge", data)
+    return _link(f"set the options of bridge {name}", CHANGE, body)
 
 
 def hairpin(name: str) -> Request:

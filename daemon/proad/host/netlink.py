@@ -203,14 +203,13 @@ def create_bridge(name: str, addresses: Sequence[HostInterface], mac_address: st
                 linkmessages.alias(name, _OUR_BRIDGE),
             ]
         )
-    if addresses:
-        configure_bridge(name, add=addresses)
+    configure_bridge(name, add=addresses)
 
 
 def configure_bridge(
     name: str, *, add: Sequence[HostInterface] = (), drop: Sequence[HostInterface] = ()
 ) -> None:
-    """Set a bridge up and change its addresses.
+    """Set a bridge up, as we need it, and change its addresses.
 
     Raises:
         errors.Unavailable: IPv6 is off, and may not be switched on here.
@@ -223,6 +222,7 @@ def configure_bridge(
     changes = [
         *(linkmessages.remove_address(index, name, old) for old in drop),
         *(linkmessages.new_address(index, name, new) for new in add),
+        linkmessages.without_link_local_learning(index, name),
         linkmessages.link_up(index, name),
         *([linkmessages.loopback_route(index, name)] if has_ipv6 else []),
     ]
