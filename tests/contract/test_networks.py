@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from ipaddress import IPv4Interface
 from pathlib import Path
@@ -23,9 +24,10 @@ from proad.engine.naming import Naming
 from proad.engine.networkcontrol import NetworkControl
 from proad.engine.networkrepair import NetworkRepair
 from proad.engine.networks import Networks
+from proad.engine.passage import Passage
 from proad.engine.resolvers import Resolvers
 from proad.host import netlink, netns, sandbox
-from proad.host.firewall import BridgeRules, Firewall
+from proad.host.firewall import BridgeRules, Firewall, Port, Published
 from proad.host.foreignfirewall import ForeignFirewalls
 from proad.model import errors
 from proad.model.container import Container, Run, Status
@@ -54,11 +56,11 @@ class Parts:
         naming = Naming(config, store, names, Resolvers(names, nursery))
         ports = HeldPorts(config, self.networks, self.firewall)
         self.endpoints = Endpoints(config, self.networks, addresses, self.firewall, naming, ports, nursery)
-        control = NetworkControl(config, store, self.networks, bridges, self.endpoints, addresses)
+        passage = Passage(config, self.networks, ForeignFirewalls(config.table))
+        control = NetworkControl(config, store, self.networks, bridges, self.endpoints, addresses, passage)
         self.repair = NetworkRepair(
-            config, store, Locks(), self.networks, control, bridges, self.endpoints, self.firewall,
-            ForeignFirewalls(config.table),
-        )  # fmt: skip
+            config, store, Locks(), self.networks, control, bridges, self.endpoints, self.firewall, passage
+        )
 
     async def start(self, who: Container) -> Endpoint:
         """Attach as a start does; no monitor is there to keep the ports' sockets, so they are closed."""
@@ -335,9 +337,7 @@ def test_a_neighbour_cannot_reach_what_is_published_on_127_0_0_1(site: Site, lab
     def send_loopback_out() -> None:
         Path("/proc/sys/net/ipv4/conf/eth0/route_localnet").write_text("1")
         Path("/proc/sys/net/ipv4/conf/all/route_localnet").write_text("1")
-        link = netlink.find_link("lo")
-        assert link is not None
-        netlink.configure_bridge("lo", drop=link.addresses)
+        subprocess.run(["ip", "address", "flush", "dev", "lo"], check=True)
 
     inside(neighbour.netns, send_loopback_out)
     with serving(server.netns, "tcp", 80):
@@ -350,13 +350,59 @@ def test_containers_cannot_reach_services_on_the_hosts_loopback(site: Site) -> N
 
     def send_loopback_out() -> None:
         Path("/proc/sys/net/ipv4/conf/all/route_localnet").write_text("1")
-        link = netlink.find_link("lo")
-        assert link is not None
-        netlink.configure_bridge("lo", drop=link.addresses)
+        subprocess.run(["ip", "address", "flush", "dev", "lo"], check=True)
 
     inside(guest.netns, send_loopback_out)
     with serving(None, "tcp", 18085, "127.0.0.1"):
         assert not is_reachable(guest.netns, "tcp", "127.0.0.1", 18085)
+
+
+def test_an_interface_is_watched_from_before_it_is_there_until_it_is_gone(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is in the namespace already, or still, never sends in others' names."""
+    told: list[tuple[str, str, bool]] = []
+    admit, dismiss = Firewall.admit, Firewall.dismiss
+
+    def note(what: str, interface: str) -> None:
+        told.append((what, interface, bool(netlink.links_present([interface]))))
+
+    def admit_noted(self: Firewall, port: Port | None, published: Published) -> None:
+        if port is not None:
+            note("admit", port.host_interface)
+        admit(self, port, published)
+
+    def dismiss_noted(self: Firewall, interface: str | None, published: Published) -> None:
+        if interface is not None:
+            note("dismiss", interface)
+        dismiss(self, interface, published)
+
+    monkeypatch.setattr(Firewall, "admit", admit_noted)
+    monkeypatch.setattr(Firewall, "dismiss", dismiss_noted)
+    who = container()
+
+    async def live(parts: Parts) -> tuple[Endpoint, Endpoint]:
+        first = await parts.start(who)
+        run, network = site.runs.pop(), parts.networks.find("bridge")
+        second = parts.endpoints.plan_one(who, run, network, EndpointSettings(), run.endpoints)
+        both = await parts.endpoints.plug(who, replace(run, endpoints=(first, second)), second)
+        run = await parts.endpoints.unplug(who, replace(both, endpoints=(first,)), second)
+        held = os.open(run.netns, os.O_RDONLY)  # as by another container that shares it
+        try:
+            await parts.endpoints.detach(run)
+            with trio.fail_after(5):
+                while parts.endpoints.lingering:
+                    await trio.sleep(0.02)
+        finally:
+            os.close(held)
+        return first, second
+
+    first, second = site.run(live)
+    assert told[1:] == [
+        ("admit", second.host_interface, False),
+        ("dismiss", second.host_interface, False),
+        ("dismiss", first.host_interface, False),
+    ]
 
 
 def test_an_unpublished_port_is_not_reachable_by_routing(site: Site, lab: Lab) -> None:
@@ -512,7 +558,7 @@ def test_recovery_brings_no_rules_back_of_what_is_being_unplugged(
         monkeypatch.setattr(sandbox, "unplug", recover_and_unplug)
         await parts.endpoints.unplug(who, replace(run, endpoints=()), endpoint)
         assert netlink.ports_of(site.config.bridge) == set()
-        assert parts.endpoints.lingering == set()
+        assert not parts.endpoints.lingering
         site.runs.clear()
         assert endpoint.host_interface not in output_of("nft", "list", "table", "bridge", site.config.table)
 

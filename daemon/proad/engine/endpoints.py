@@ -97,9 +97,9 @@ class Endpoints:
         return self._live
 
     @property
-    def lingering(self) -> set[str]:
-        """Host interfaces that are going away by themselves."""
-        return {endpoint.host_interface for endpoint in self._lingering.values()}
+    def lingering(self) -> dict[str, Endpoint]:
+        """Those whose interfaces are going away by themselves; what they may send is watched until then."""
+        return self._lingering
 
     def on_network(self, network_id: str) -> list[Endpoint]:
         return [endpoint for endpoint in self._live.values() if endpoint.network_id == network_id]
@@ -237,9 +237,9 @@ class Endpoints:
             errors.System: the kernel refused; :meth:`unplug` takes back what is there by then.
         """
         interface = self._interface(endpoint)
+        self._admit(endpoint)  # first: whoever is inside could send in others' names until then
         await sandbox.plug(Path(run.netns), interface, gateways_of(run.endpoints))
         self._announce(run, [interface])
-        self._admit(endpoint)
         self._naming.join(container, endpoint)
         moved = self._move_ports(container, run)
         await self._naming.renew(container, moved)
@@ -269,9 +269,7 @@ class Endpoints:
         before = {endpoint.endpoint_id: endpoint for endpoint in former}
         after = {endpoint.endpoint_id: endpoint for endpoint in endpoints}
         for endpoint_id, old in before.items():
-            if (new := after.get(endpoint_id)) is None:
-                self._firewall.dismiss(old.host_interface or None, _published(old))
-            elif new.ports != old.ports:
+            if (new := after.get(endpoint_id)) is None or new.ports != old.ports:
                 self._firewall.dismiss(None, _published(old))
         for endpoint_id, new in after.items():
             if new.ports != before[endpoint_id].ports:
@@ -344,7 +342,7 @@ class Endpoints:
         self._naming.leave(endpoint)
         if endpoint.driver != "bridge":
             return
-        self._firewall.dismiss(endpoint.host_interface, _published(endpoint))
+        self._firewall.dismiss(None, _published(endpoint))
         for ipv6, address in ((False, endpoint.address), (True, endpoint.ipv6_address)):
             if ports := _udp(endpoint.ports, ipv6=ipv6):
                 self._nursery.start_soon(
@@ -357,12 +355,18 @@ class Endpoints:
         except errors.System as error:
             log.warning("a UDP client that keeps sending may reach the wrong place", error=error.message)
 
+    def _unguard(self, endpoint: Endpoint) -> None:
+        """Its interface is gone: what it may send is no question any more."""
+        if endpoint.driver == "bridge":
+            self._firewall.dismiss(endpoint.host_interface, {})
+
     # --- what outlives its endpoint for a moment --------------------------------------------------------
 
     def _linger(self, endpoint: Endpoint) -> None:
-        """Keep an address from being given out while the interface that has it may still be there."""
+        """Keep an address from being given out while the interface that has it may still be there; nor may
+        that send in others' names meanwhile, for a container that shares the namespace.
+        """
         self._live.pop(endpoint.endpoint_id, None)
-        self._strict.pop(endpoint.endpoint_id, None)
         if not self._lingering:
             self._nursery.start_soon(self._sweep)
         self._lingering[endpoint.endpoint_id] = endpoint
@@ -380,11 +384,6 @@ class Endpoints:
             for endpoint in seen:
                 self._let_go(endpoint)
 
-    def _let_go(self, endpoint: Endpoint) -> None:
-        """Its interface is gone, so that others may have its address."""
-        if self._lingering.pop(endpoint.endpoint_id, None) is not None:
-            self._addresses.release(endpoint)
-
     def _hurry(self, network: Network, wish: EndpointSettings) -> None:
         """An address that is asked for by name is to be had at once: what still has it goes now."""
         asked = wish.ipam_config
@@ -393,6 +392,16 @@ class Endpoints:
             if endpoint.network_id == network.id and wanted & {endpoint.address, endpoint.ipv6_address}:
                 netlink.delete_links([endpoint.host_interface] if endpoint.host_interface else [])
                 self._let_go(endpoint)
+
+    def _let_go(self, endpoint: Endpoint) -> None:
+        if self._lingering.pop(endpoint.endpoint_id, None) is None:
+            return
+        try:
+            self._unguard(endpoint)
+        except errors.System as error:
+            log.error("packet filter not told of an end; recovery tries again", error=error.message)
+        self._strict.pop(endpoint.endpoint_id, None)
+        self._addresses.release(endpoint)
 
     async def replace_link(self, run: Run, endpoint: Endpoint) -> None:
         """Make an endpoint's interface again that somebody has deleted.

@@ -88,16 +88,16 @@ class NetworkRepair:
             ports = await trio.to_thread.run_sync(self._ports_of_all)
             ids = {run.id for run in live()}
             self._forget_dead(ids)
+            known = {endpoint.host_interface for endpoint in self._attached()}
+            found = {name for names in ports.values() for name in names}
+            left = {name for name in found if is_interface_name(name)} - known
+            await trio.to_thread.run_sync(netlink.delete_links, left)
             removed = added = 0
             if rules := self._rules():
                 self._firewall.open(rules)
                 removed, added = self._firewall.reconcile(self._filter_ports(), self._published())
             for path in kept - {self._directory / run_id for run_id in ids}:
                 netns.remove(path)
-            known = {endpoint.host_interface for endpoint in self._endpoints.live.values()}
-            found = {name for names in ports.values() for name in names}
-            left = {name for name in found if is_interface_name(name)} - known - self._endpoints.lingering
-            await trio.to_thread.run_sync(netlink.delete_links, left)
             lost = await self._bring_back(ports)
             foreign = await self._passage.ensure()
             if removed or added or left or lost or mended or foreign:
@@ -185,9 +185,12 @@ class NetworkRepair:
     def _filter_ports(self) -> dict[str, Port]:
         return {
             endpoint.host_interface: self._endpoints.filter_port(endpoint)
-            for endpoint in self._endpoints.live.values()
+            for endpoint in self._attached()
             if endpoint.driver == "bridge"
         }
+
+    def _attached(self) -> list[Endpoint]:
+        return [*self._endpoints.live.values(), *self._endpoints.lingering.values()]
 
     def _published(self) -> Published:
         wanted: dict[Source, Target] = {}
