@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from proad.host.conntrack import forget_translated, forget_untranslated
+from proad.host.conntrack import forget_flows_of, forget_translated, forget_untranslated
 from proad.host.firewall import Firewall, Link
 from tests.support.nethosts import answering, ask, connect, inside, reaches
 
@@ -270,6 +270,36 @@ def test_a_client_that_keeps_sending_datagrams_follows_the_port(
         world.firewall.dismiss(None, one.ports)
         world.publish(two, "udp", any_address, 8080, 80)
         assert not answered(), "the second has no server"
+
+
+@pytest.mark.parametrize("few", [20_000, -1], ids=["at once", "by address"])
+def test_all_that_an_address_had_to_do_with_others_is_forgotten(
+    world: World, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr("proad.host.conntrack._FEW", few)
+    net = world.network(1)
+    one, two = world.container(net, 2), world.container(net, 3)
+    for address in ("0.0.0.0", "::"):
+        world.publish(one, "tcp", address, 8080, 80)
+    count = "cat /proc/sys/net/netfilter/nf_conntrack_count"
+    with (
+        answering(world.neighbour, "udp", 80),
+        answering(world.neighbour, "tcp", 80, "::"),
+        answering(one.netns, "tcp", 80),
+        answering(one.netns, "tcp", 80, "::"),
+    ):
+        for asker in (one, two):
+            ask(asker.netns, "udp", NEIGHBOUR, 80)
+            ask(asker.netns, "tcp", NEIGHBOUR6, 80)
+        ask(world.neighbour, "tcp", HOST, 8080)
+        ask(world.neighbour, "tcp", HOST6, 8080)
+        ask(world.host, "tcp", one.address, 80)
+    before = int(world.on_host(count))
+    assert inside(world.host, lambda: forget_flows_of([one.address])) == 3
+    assert inside(world.host, lambda: forget_flows_of(both(one))) == 2
+    assert inside(world.host, lambda: forget_flows_of(both(one))) == 0
+    assert int(world.on_host(count)) <= before - 5
+    assert inside(world.host, lambda: forget_flows_of(both(two))) == 2
 
 
 def _listener() -> socket.socket:

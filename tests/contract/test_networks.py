@@ -391,7 +391,7 @@ def test_an_interface_is_watched_from_before_it_is_there_until_it_is_gone(
         try:
             await parts.endpoints.detach(run)
             with trio.fail_after(5):
-                while parts.endpoints.lingering:
+                while parts.endpoints.attached:
                     await trio.sleep(0.02)
         finally:
             os.close(held)
@@ -558,7 +558,7 @@ def test_recovery_brings_no_rules_back_of_what_is_being_unplugged(
         monkeypatch.setattr(sandbox, "unplug", recover_and_unplug)
         await parts.endpoints.unplug(who, replace(run, endpoints=()), endpoint)
         assert netlink.ports_of(site.config.bridge) == set()
-        assert not parts.endpoints.lingering
+        assert parts.endpoints.attached == []
         site.runs.clear()
         assert endpoint.host_interface not in output_of("nft", "list", "table", "bridge", site.config.table)
 

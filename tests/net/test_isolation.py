@@ -4,9 +4,10 @@ import socket
 
 import pytest
 
-from tests.net.conftest import Container, Net
+from tests.conftest import DockerCli
+from tests.net.conftest import Container, Net, succeed
 from tests.support.daemon import Daemon
-from tests.support.nethosts import Hosts, answering, ask, in_place, inside, reaches
+from tests.support.nethosts import Hosts, Place, answering, ask, in_place, inside, reaches
 
 
 def pair(net: Net, network: str, *flags: str) -> tuple[Container, Container]:
@@ -134,6 +135,40 @@ def _arrives(sender: Container, source: str | None, place: object, address: str)
             return bool(listening.recv(100))
         except TimeoutError:
             return False
+
+
+@pytest.mark.parametrize("ipv6", [False, True], ids=["ipv4", "ipv6"])
+def test_an_address_comes_without_the_flows_of_who_had_it_before(
+    net: Net, hosts: Hosts, docker: DockerCli, ipv6: bool
+) -> None:
+    """Whom an earlier container has talked to must not reach the next one, that publishes nothing."""
+    subnets = ("--subnet", "10.220.2.0/24", "--ipv6", "--subnet", "fd4e:7072:6f65::/64")
+    net.network("red", *subnets)
+    flags = ("--network", "red", "--ip", "10.220.2.7", "--ip6", "fd4e:7072:6f65::7")
+    spy = net.run("spy", *flags)
+    outside = hosts.add("outside")
+    address, mine = (outside.address6, spy.address6("red")) if ipv6 else (outside.address, spy.address("red"))
+    with bound(outside.netns, address, 4000) as peer:
+        with bound(spy.netns, mine, 53) as sending:
+            sending.sendto(b"let me in", (address, 4000))
+            _, door = peer.recvfrom(100)
+            peer.sendto(b"it is open", door)
+            assert sending.recv(100) == b"it is open"
+        succeed(docker("rm", "-f", "spy"))
+        secret = net.run("secret", *flags)
+        with bound(secret.netns, mine, 53) as listening:
+            peer.sendto(b"anybody there?", door)
+            with pytest.raises(TimeoutError):
+                listening.recv(100)
+
+
+def bound(place: Place, address: str, port: int) -> socket.socket:
+    """A socket for datagrams."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    made = inside(place, lambda: socket.socket(family, socket.SOCK_DGRAM))
+    made.settimeout(0.5)
+    made.bind((address, port))
+    return made
 
 
 def test_ipv6_networks_are_as_apart(net: Net, hosts: Hosts, ours: Daemon) -> None:

@@ -23,9 +23,10 @@ from msgspec.structs import replace
 from proad.config import Config
 from proad.engine.addresses import Addresses
 from proad.engine.heldports import HeldPorts, wants_ports
+from proad.engine.lingering import Lingering
 from proad.engine.naming import Naming
 from proad.engine.networks import Networks
-from proad.host import conntrack, netlink, netns, sandbox
+from proad.host import conntrack, netns, sandbox
 from proad.host.announce import announce, needs_announcing
 from proad.host.firewall import Firewall, Port, Published, opened_of, published_of
 from proad.host.ports import ReservedPorts
@@ -45,8 +46,6 @@ from proad.model.network import (
 from proad.model.networkoptions import bridge_options, interface_prefix, link_options
 from proad.model.ports import PublishedPort
 from proad.model.security import may_configure_network
-
-SWEEP_AFTER_S = 0.5
 
 log = structlog.get_logger(__name__)
 
@@ -86,7 +85,7 @@ class Endpoints:
         self._directory = config.exec_root / "netns"
         self._live: dict[str, Endpoint] = {}
         self._strict: dict[str, bool] = {}
-        self._lingering: dict[str, Endpoint] = {}
+        self._lingering = Lingering(nursery, self._gone)
 
     def open(self) -> None:
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o711)
@@ -97,9 +96,9 @@ class Endpoints:
         return self._live
 
     @property
-    def lingering(self) -> dict[str, Endpoint]:
-        """Those whose interfaces are going away by themselves; what they may send is watched until then."""
-        return self._lingering
+    def attached(self) -> list[Endpoint]:
+        """The live ones, and those whose interfaces are not gone yet."""
+        return [*self._live.values(), *self._lingering.endpoints]
 
     def on_network(self, network_id: str) -> list[Endpoint]:
         return [endpoint for endpoint in self._live.values() if endpoint.network_id == network_id]
@@ -154,7 +153,7 @@ class Endpoints:
         if network.config_only:
             raise errors.Forbidden("cannot create endpoint on configuration-only network")
         endpoint_id = secrets.token_hex(32)
-        self._hurry(network, wish)
+        self._lingering.hurry(network, wish)
         addresses = self._addresses.take(network, wish.ipam_config)
         endpoint = Endpoint(
             network=network.name,
@@ -222,7 +221,8 @@ class Endpoints:
                 self._dismiss(endpoint)
             except errors.ProaError as error:
                 failed = error
-            self._linger(endpoint)
+            self._live.pop(endpoint.endpoint_id, None)
+            self._lingering.add(endpoint)
         if run.netns:
             netns.remove(Path(run.netns))
         if failed is not None:
@@ -254,9 +254,10 @@ class Endpoints:
         """
         self._naming.leave(endpoint)
         moved = self._move_ports(container, run, left=endpoint)
-        self._linger(endpoint)  # a recovery meanwhile must not take it for one that has lost its rules
+        self._live.pop(endpoint.endpoint_id, None)
+        self._lingering.add(endpoint)  # a recovery meanwhile must not take it for one that has lost its rules
         await sandbox.unplug(Path(run.netns), endpoint.interface, gateways_of(run.endpoints))
-        self._let_go(endpoint)
+        await self._lingering.end(endpoint)
         await self._naming.renew(container, moved)
         return moved
 
@@ -360,42 +361,8 @@ class Endpoints:
         if endpoint.driver == "bridge":
             self._firewall.dismiss(endpoint.host_interface, {})
 
-    # --- what outlives its endpoint for a moment --------------------------------------------------------
-
-    def _linger(self, endpoint: Endpoint) -> None:
-        """Keep an address from being given out while the interface that has it may still be there; nor may
-        that send in others' names meanwhile, for a container that shares the namespace.
-        """
-        self._live.pop(endpoint.endpoint_id, None)
-        if not self._lingering:
-            self._nursery.start_soon(self._sweep)
-        self._lingering[endpoint.endpoint_id] = endpoint
-
-    async def _sweep(self) -> None:
-        """Delete the interfaces that did not go with their namespaces: some process is still inside."""
-        while self._lingering:
-            await trio.sleep(SWEEP_AFTER_S)
-            seen = list(self._lingering.values())
-            names = [endpoint.host_interface for endpoint in seen if endpoint.host_interface]
-            try:
-                await trio.to_thread.run_sync(netlink.delete_links, names)
-            except errors.System as error:
-                log.error("interface not deleted; recovery tries again", error=error.message)
-            for endpoint in seen:
-                self._let_go(endpoint)
-
-    def _hurry(self, network: Network, wish: EndpointSettings) -> None:
-        """An address that is asked for by name is to be had at once: what still has it goes now."""
-        asked = wish.ipam_config
-        wanted = {asked.ipv4_address, asked.ipv6_address} - {""} if asked else set()
-        for endpoint in list(self._lingering.values()) if wanted else ():
-            if endpoint.network_id == network.id and wanted & {endpoint.address, endpoint.ipv6_address}:
-                netlink.delete_links([endpoint.host_interface] if endpoint.host_interface else [])
-                self._let_go(endpoint)
-
-    def _let_go(self, endpoint: Endpoint) -> None:
-        if self._lingering.pop(endpoint.endpoint_id, None) is None:
-            return
+    def _gone(self, endpoint: Endpoint) -> None:
+        """Its interface is gone, and whom it has talked to is forgotten."""
         try:
             self._unguard(endpoint)
         except errors.System as error:

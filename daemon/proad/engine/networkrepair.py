@@ -88,7 +88,7 @@ class NetworkRepair:
             ports = await trio.to_thread.run_sync(self._ports_of_all)
             ids = {run.id for run in live()}
             self._forget_dead(ids)
-            known = {endpoint.host_interface for endpoint in self._attached()}
+            known = {endpoint.host_interface for endpoint in self._endpoints.attached}
             found = {name for names in ports.values() for name in names}
             left = {name for name in found if is_interface_name(name)} - known
             await trio.to_thread.run_sync(netlink.delete_links, left)
@@ -185,12 +185,9 @@ class NetworkRepair:
     def _filter_ports(self) -> dict[str, Port]:
         return {
             endpoint.host_interface: self._endpoints.filter_port(endpoint)
-            for endpoint in self._attached()
+            for endpoint in self._endpoints.attached
             if endpoint.driver == "bridge"
         }
-
-    def _attached(self) -> list[Endpoint]:
-        return [*self._endpoints.live.values(), *self._endpoints.lingering.values()]
 
     def _published(self) -> Published:
         wanted: dict[Source, Target] = {}

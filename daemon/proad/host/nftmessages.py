@@ -33,11 +33,11 @@ _ATTRIBUTE = struct.Struct("=HH")
 _VALUE = 1
 
 
-def message(kind: int, flags: int, family: int, attributes: bytes) -> bytes:
+def message(
+    kind: int, flags: int, family: int, attributes: bytes, *, subsystem: int = NFNL_SUBSYS_NFTABLES
+) -> bytes:
     length = _HEADER.size + len(attributes)
-    return (
-        _HEADER.pack(length, NFNL_SUBSYS_NFTABLES << 8 | kind, flags, 0, 0, family, 0, bytes(2)) + attributes
-    )
+    return _HEADER.pack(length, subsystem << 8 | kind, flags, 0, 0, family, 0, bytes(2)) + attributes
 
 
 def attribute(kind: int, value: bytes) -> bytes:
