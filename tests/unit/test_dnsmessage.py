@@ -1,5 +1,7 @@
 """DNS messages as bytes, against dnspython."""
 
+import struct
+import time
 from ipaddress import ip_address
 
 import dns.flags
@@ -81,6 +83,26 @@ def test_a_question_with_something_more_is_a_question_all_the_same() -> None:
     query = read_odd(ask("Web.back.") + b"trailing")
     assert isinstance(query, Query)
     assert (query.name, query.question) == (b"\3web\4back\0", b"\3Web\4back\0\0\1\0\1")
+    query = read_odd(ask("web.", use_edns=True, payload=1400) + b"trailing")
+    assert isinstance(query, Query)
+    assert (query.has_edns, query.udp_bytes) == (True, 1400)
+
+
+def test_a_message_with_all_names_leading_to_one_is_read_in_no_time() -> None:
+    """It takes half a minute to follow them all."""
+    name = b"\1a" * 126 + b"\0"
+    alias = b"\xc0\x0c" + struct.pack(">HHIH", 5, 1, 0, 2) + b"\xc0\x0c"
+    count = 4600
+    head = struct.pack(">HHHHHH", 7, 0x100, 1, count, 0, 0)
+    data = head + name + b"\0\1\0\1" + alias * count
+    assert 64_000 < len(data) < 65_536
+    before = time.process_time()
+    query = read_odd(data)
+    assert isinstance(query, Query)
+    assert query.name == name
+    assert time.process_time() - before < 1
+    many = struct.pack(">HHHHHH", 7, 0x100, count, 0, 0, 0) + name + b"\xc0\x0c\0\1\0\1" * count
+    assert read_odd(many) == dnsmessage.header_reply(many, dnsmessage.FORMERR)
 
 
 def test_answers_are_what_dnspython_reads() -> None:
