@@ -13,7 +13,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -152,6 +152,17 @@ class Resolving:
     names: Names
     resolvers: Resolvers
     sockets: DnsSockets
+    run: str = RUN
+    others: list["Resolving"] = field(default_factory=list)
+
+    async def add(self, path: Path, upstreams: Iterable[Server]) -> "Resolving":
+        """Another namespace with a resolver, of the same daemon."""
+        run = f"run-{len(self.others) + 2}"
+        sockets = await sandbox.create_sandbox(path, (), sandbox.Gateways(), prepare=lay_resolver)
+        assert sockets is not None
+        self.resolvers.open(run, sockets, view(upstreams))
+        self.others.append(Resolving(path, self.names, self.resolvers, sockets, run))
+        return self.others[-1]
 
     def join(self, endpoint: str, names: list[str], *addresses: str) -> None:
         self.names.join(
@@ -207,11 +218,13 @@ async def resolving(
         sockets = await sandbox.create_sandbox(path, (), sandbox.Gateways(), prepare=lay_resolver)
         assert sockets is not None
         resolvers.open(RUN, sockets, view(upstreams, forwards=forwards))
+        lab = Resolving(path, names, resolvers, sockets)
         try:
-            yield Resolving(path, names, resolvers, sockets)
+            yield lab
         finally:
-            resolvers.close(RUN)
-            netns.remove(path)
+            for each in (lab, *lab.others):
+                resolvers.close(each.run)
+                netns.remove(each.path)
             nursery.cancel_scope.cancel()
 
 

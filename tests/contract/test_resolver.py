@@ -16,7 +16,8 @@ import trio.testing
 
 from proad.engine import forwarding
 from proad.engine import resolver as resolver_module
-from proad.host.dnssockets import PORTS, lay_resolver_in
+from proad.host.dnssockets import PORTS, DnsSockets, lay_resolver_in
+from proad.model.dnsmessage import Query
 
 from .dnslab import (
     RUN,
@@ -190,13 +191,25 @@ def test_from_internal_networks_alone_nothing_is_asked_of_the_host(path: Path) -
     run(test)
 
 
-def test_a_question_to_itself_does_not_go_round(path: Path) -> None:
+@pytest.mark.parametrize("itself", ["127.0.0.11", "::ffff:127.0.0.11"])
+def test_a_question_to_itself_does_not_go_round(
+    path: Path, monkeypatch: pytest.MonkeyPatch, itself: str
+) -> None:
+    opened = []
+    open_beside = DnsSockets.open_beside
+
+    async def counted(self: DnsSockets, family: int, kind: int) -> socket.socket:
+        opened.append(family)
+        return await open_beside(self, family, kind)
+
+    monkeypatch.setattr(DnsSockets, "open_beside", counted)
+
     async def test() -> None:
-        with Upstream("127.0.0.11", namespace=None) as upstream:
-            async with resolving(path, [by_container(upstream)]) as lab:
-                assert rcode(await lab.ask("www.example.")) == "SERVFAIL"
+        async with resolving(path, [forwarding.Upstream(itself, in_container=True)]) as lab:
+            assert rcode(await lab.ask("www.example.")) == "SERVFAIL"
 
     run(test)
+    assert opened == []
 
 
 def test_the_next_server_is_asked_where_one_is_silent_refuses_or_is_not_there(
@@ -329,6 +342,74 @@ def test_a_flood_of_foreign_names_is_bounded_and_others_are_still_answered(
                     assert addresses(await lab.ask("web.")) == ["10.1.0.2"]
 
     run(test)
+
+
+def test_who_asks_for_much_leaves_others_their_share(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forwarding, "MAX_TOTAL", 8)
+    monkeypatch.setattr(forwarding, "SHARE", 2)
+
+    async def test() -> None:
+        with Upstream() as silent, Upstream() as upstream:
+            silent.silent = True
+            upstream.records["www.example."] = ["192.0.2.1"]
+            async with resolving(path, [by_host(silent)]) as lab:
+                beside = await lab.add(path.with_name("beside"), [by_host(upstream)])
+                with inside(path, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as flooding:
+                    flooding.connect(("127.0.0.11", 53))
+                    flooding.settimeout(2)
+                    for number in range(20):
+                        flooding.send(dns.message.make_query(f"n{number}.example.", "A", id=number).to_wire())
+                    refused = {
+                        dns.message.from_wire(await trio.to_thread.run_sync(flooding.recv, 512)).id
+                        for _ in range(12)
+                    }
+                    assert refused == set(range(8, 20))
+                    assert addresses(await beside.ask("www.example.")) == ["192.0.2.1"]
+                    assert addresses(await beside.ask("www.example.", tcp=True)) == ["192.0.2.1"]
+
+    run(test)
+
+
+@pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
+def test_hard_questions_are_answered_one_in_a_turn_of_the_loop(
+    path: Path, monkeypatch: pytest.MonkeyPatch, tcp: bool
+) -> None:
+    """However many are there at once: the rest of the daemon has its turns in between."""
+    monkeypatch.setattr(resolver_module, "BATCH_S", 0.0)  # all of them are hard
+    query = dns.message.make_query("web.", "A", id=1).to_wire()
+    turn = 0
+    answered_in: list[int] = []
+    answer = resolver_module.Resolver.answer
+
+    def noted(self: resolver_module.Resolver, query: Query, limit: int) -> bytes | None:
+        answered_in.append(turn)
+        return answer(self, query, limit)
+
+    monkeypatch.setattr(resolver_module.Resolver, "answer", noted)
+
+    async def turns() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await trio.lowlevel.checkpoint()
+
+    async def test() -> None:
+        async with resolving(path) as lab, trio.open_nursery() as nursery:
+            lab.join("e1", ["web"], "10.1.0.2")
+            kind = socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM
+            askers = [inside(path, lambda: socket.socket(socket.AF_INET, kind)) for _ in range(20)]
+            for asker in askers:
+                asker.connect(("127.0.0.11", 53))
+                asker.sendall(len(query).to_bytes(2, "big") + query if tcp else query)
+            nursery.start_soon(turns)
+            for asker in askers:
+                asker.settimeout(5)
+                assert await trio.to_thread.run_sync(asker.recv, 512)
+                asker.close()
+            nursery.cancel_scope.cancel()
+
+    run(test)
+    assert len(answered_in) == len(set(answered_in)) == 20
 
 
 def test_clients_that_only_connect_are_bounded_and_dropped(

@@ -31,6 +31,10 @@ TRY_TIMEOUT_S = 3.0
 SILENT_FOR_S = 30.0
 MAX_PER_RESOLVER = 128
 MAX_TOTAL = 512
+SHARE = 16
+"""So many questions of each resolver are asked even if others have all the rest."""
+MAX_VISITS = 4
+"""How many threads are in containers' namespaces at once, to open sockets there."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,17 @@ class Forwarder:
     def __init__(self) -> None:
         self._silent_until: dict[Upstream, float] = {}
         self._asking = 0
+        self._visits = trio.CapacityLimiter(MAX_VISITS)
 
-    def has_room(self, of_one_resolver: int) -> bool:
-        """Whether one more question may be asked by a resolver that waits for so many answers already."""
-        return of_one_resolver < MAX_PER_RESOLVER and self._asking < MAX_TOTAL
+    def admit(self, of_one_resolver: int) -> bool:
+        """Make room for one more question, of a resolver that waits for so many answers already; returns
+        whether there was room. Whoever has it asks, once.
+        """
+        allowed = MAX_PER_RESOLVER if self._asking < MAX_TOTAL else SHARE
+        if of_one_resolver >= allowed:
+            return False
+        self._asking += 1
+        return True
 
     async def ask(
         self,
@@ -65,9 +76,8 @@ class Forwarder:
 
         ``data`` is the question as the container sent it, so that its EDNS options go through. A truncated
         answer is asked for again over TCP. ``over_tcp`` asks over TCP at once, and over UDP where a server
-        does not speak it.
+        does not speak it. There must be room for it (:meth:`admit`).
         """
-        self._asking += 1
         try:
             return await self._ask(data, query, upstreams, sockets, over_tcp=over_tcp)
         finally:
@@ -125,9 +135,11 @@ class Forwarder:
             family, *_, where = socket.getaddrinfo(
                 upstream.address, PORT, type=kind, flags=socket.AI_NUMERICHOST
             )[0]
-            opened = (
-                await sockets.open_beside(family, kind) if upstream.in_container else open_here(family, kind)
-            )
+            if upstream.in_container:
+                async with self._visits:
+                    opened = await sockets.open_beside(family, kind)
+            else:
+                opened = open_here(family, kind)
             with trio.socket.from_stdlib_socket(opened) as asking:
                 await asking.connect(where)
                 if kind == socket.SOCK_DGRAM:

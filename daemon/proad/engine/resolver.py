@@ -40,8 +40,12 @@ from proad.model.dnsmessage import (
 )
 
 BATCH = 32
+BATCH_S = 0.002
+"""No batch takes much longer, however hard its questions are."""
 REST = 0.5
 """After a full batch the daemon has at least so much time for others, as a part of what the batch took."""
+FORWARD_S = 0.0005
+"""What a question that is asked of others takes of the daemon's time besides, about."""
 
 MAX_CLIENTS = 64
 CLIENT_TIMEOUT_S = 10.0
@@ -54,7 +58,6 @@ _FAMILY = {A: 4, AAAA: 6}
 _OF_THE_ROOT = frozenset((NS, SOA, DS, RRSIG, NSEC, DNSKEY))
 """What is rightly asked about top-level domains, which have a single label too."""
 
-_ITSELF = Upstream(ADDRESS, in_container=True)
 _LOCALHOST = wire_name("localhost")
 _LOOPBACK = {A: (b"\x7f\0\0\1",), AAAA: (b"\0" * 15 + b"\1",)}
 
@@ -102,7 +105,10 @@ class Resolver:
         self._scope = trio.CancelScope()
         self._closed = False
         self._pending: set[tuple[Address, int]] = set()
+        self._asking = 0
         self._clients = 0
+        self._one_at_a_time = trio.Lock()
+        self._worked_s = 0.0
         self._warned_at = -WARN_EVERY_S
         self.show(view)
 
@@ -112,8 +118,7 @@ class Resolver:
         self._upstreams = tuple(
             one
             for one in view.upstreams
-            if (view.forwards or one.in_container)
-            and one != _ITSELF  # else a question would go round for ever
+            if (view.forwards or one.in_container) and not _is_itself(one)  # it would go round for ever
         )
         wired = ((wire_name(alias), wire_name(name)) for alias, name in view.links.items())
         self._links = {alias: name for alias, name in wired if alias is not None and name is not None}
@@ -169,17 +174,19 @@ class Resolver:
         while not self._closed:
             await trio.lowlevel.wait_readable(self._sockets.udp)
             began = time.perf_counter()
-            if self._answer_batch(nursery) == BATCH:
-                await self._turns.rest(time.perf_counter() - began)
+            before = len(self._pending)
+            if self._answer_batch(nursery, began + BATCH_S):
+                worked_s = time.perf_counter() - began
+                await self._turns.rest(worked_s + (len(self._pending) - before) * FORWARD_S)
 
-    def _answer_batch(self, nursery: trio.Nursery) -> int:
-        """Answer what has come; returns how many messages that were."""
+    def _answer_batch(self, nursery: trio.Nursery, deadline: float) -> bool:
+        """Answer what has come; returns whether there may be more."""
         udp = self._sockets.udp
-        for count in range(BATCH):
+        for _ in range(BATCH):
             try:
                 data, client = udp.recvfrom(MAX_BYTES)
             except OSError:  # mostly: there is nothing more
-                return count
+                return False
             query = self._read(data)
             if not isinstance(query, Query):
                 if query is not None:
@@ -188,7 +195,9 @@ class Resolver:
                 self._send(answer, client)
             elif (client, query.id) not in self._pending:  # else it is asked again while we wait
                 self._forward(data, query, client, nursery)
-        return BATCH
+            if time.perf_counter() > deadline:
+                break
+        return True
 
     def _send(self, data: bytes, client: Address) -> None:
         # One that cannot be sent is like one that is lost on its way: whoever waits for it asks again.
@@ -196,7 +205,7 @@ class Resolver:
             self._sockets.udp.sendto(data, client)
 
     def _forward(self, data: bytes, query: Query, client: Address, nursery: trio.Nursery) -> None:
-        if self._has_room():
+        if self._admit():
             self._pending.add((client, query.id))
             nursery.start_soon(self._forward_for, data, query, client)
         else:
@@ -210,16 +219,22 @@ class Resolver:
         self._send(answer if len(answer) <= query.udp_bytes else truncated(query), client)
 
     async def _ask(self, data: bytes, query: Query, *, over_tcp: bool) -> bytes:
-        answer = await self._forwarder.ask(data, query, self._upstreams, self._sockets, over_tcp=over_tcp)
+        upstreams = self._upstreams
+        try:
+            answer = await self._forwarder.ask(data, query, upstreams, self._sockets, over_tcp=over_tcp)
+        finally:
+            self._asking -= 1
         return answer if answer is not None else reply(query, SERVFAIL)
 
-    def _has_room(self) -> bool:
-        if self._forwarder.has_room(len(self._pending)):
+    def _admit(self) -> bool:
+        """Make room for a question that is asked of others, if there is any."""
+        if self._forwarder.admit(self._asking):
+            self._asking += 1
             return True
         now = trio.current_time()
         if now - self._warned_at >= WARN_EVERY_S:
             self._warned_at = now
-            log.warning("too many names asked for at once", waiting=len(self._pending))
+            log.warning("too many names asked for at once", waiting=self._asking)
         return False
 
     # --- TCP --------------------------------------------------------------------------------------------
@@ -259,15 +274,24 @@ class Resolver:
         """The answer to the next question on a connection; None for one that ends it."""
         head = await receive_exactly(stream, 2)
         data = await receive_exactly(stream, int.from_bytes(head, "big"))
-        query = self._read(data)
-        if not isinstance(query, Query):
-            return query
-        answer = self.answer(query, MAX_BYTES)
+        async with self._one_at_a_time:  # else all connections would have theirs in one turn of the loop
+            began = time.perf_counter()
+            query = self._read(data)
+            if not isinstance(query, Query):
+                return query
+            answer = self.answer(query, MAX_BYTES)
+            self._worked_s += time.perf_counter() - began
+            if self._worked_s > BATCH_S:
+                await self._turns.rest(self._worked_s)
+                self._worked_s = 0.0
         if answer is None:
-            answer = (
-                await self._ask(data, query, over_tcp=True) if self._has_room() else reply(query, REFUSED)
-            )
+            answer = await self._ask(data, query, over_tcp=True) if self._admit() else reply(query, REFUSED)
         return answer
+
+
+def _is_itself(upstream: Upstream) -> bool:
+    """Whether a server in the container is the resolver, also by its address in IPv6's form."""
+    return upstream.in_container and upstream.address.lower().removeprefix("::ffff:") == ADDRESS
 
 
 def _shuffled(addresses: tuple[bytes, ...]) -> tuple[bytes, ...]:
