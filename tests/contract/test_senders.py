@@ -1,10 +1,13 @@
 """False senders: what a container claims to be that it is not, in frames that it makes itself."""
 
+import contextlib
 import os
+import select
 import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
@@ -19,6 +22,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 MARK = b"a false sender?"
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 IPV4, ARP, IPV6, VLAN = 0x0800, 0x0806, 0x86DD, 0x8100
+OUT_MAC = "02:00:00:00:00:01"
 OTHER_MAC = "02:66:66:66:66:66"
 NO_FRAME_S = 0.15
 
@@ -225,3 +229,76 @@ def test_addresses_given_by_hand_and_those_without_ipv6_work(world: World) -> No
         )
         with pytest.raises(TimeoutError):
             ask(one.netns, "udp", two.address, 80, 0.3)
+
+
+# --- from outside ---------------------------------------------------------------------------------------
+
+
+def test_a_neighbour_does_not_pass_for_a_container(world: World) -> None:
+    """What the host trusts its containers with is not for others, nor do they answer for them."""
+    net, quiet = world.network(1), world.network(2, internal=True)
+    box, kept = world.container(net, 2), world.container(quiet, 2)
+    neighbour_mac = world.on_neighbour("cat /sys/class/net/eth0/address").strip()
+    with hearing(world.host) as host:
+        for source, target, hears in (
+            (NEIGHBOUR, HOST, True),
+            (box.address, HOST, False),
+            (box.address, net.gateway, False),
+            (kept.address, quiet.gateway, False),
+            (net.gateway, HOST, False),
+            ("10.9.1.77", HOST, False),
+        ):
+            data = frame(OUT_MAC, neighbour_mac, IPV4, udp4(source, target))
+            assert told(world, data, host) == hears, f"{source} to {target}"
+        for source, target, hears in (
+            (NEIGHBOUR6, HOST6, True),
+            (box.address6, HOST6, False),
+            (box.address6, net.gateway6, False),
+            ("fd09:1::77", HOST6, False),
+        ):
+            data = frame(OUT_MAC, neighbour_mac, IPV6, udp6(source, target))
+            assert told(world, data, host) == hears, f"{source} to {target}"
+    # A network further away may have a part of a bridge's addresses, as the host's routes say.
+    world.ip(world.host.name, f"route add 10.9.1.128/25 via {NEIGHBOUR}")
+    with hearing(world.host) as host:
+        far = frame(OUT_MAC, neighbour_mac, IPV4, udp4("10.9.1.200", HOST))
+        assert told(world, far, host)
+
+
+def test_nor_by_a_published_port(world: World) -> None:
+    box, kept = world.container(world.network(1), 2), world.container(world.network(2, internal=True), 2)
+    for address in ("0.0.0.0", "::"):
+        world.publish(box, "udp", address, 4000, 4000)
+    neighbour_mac = world.on_neighbour("cat /sys/class/net/eth0/address").strip()
+    with hearing(box.netns) as inner:
+        for source, hears in (("10.9.1.77", False), (kept.address, False), (NEIGHBOUR, True)):
+            data = frame(OUT_MAC, neighbour_mac, IPV4, udp4(source, HOST))
+            assert told(world, data, inner) == hears, source
+        for source, hears in (("fd09:1::77", False), (kept.address6, False), (NEIGHBOUR6, True)):
+            data = frame(OUT_MAC, neighbour_mac, IPV6, udp6(source, HOST6))
+            assert told(world, data, inner) == hears, source
+
+
+@contextmanager
+def hearing(place: Path) -> Iterator[list[socket.socket]]:
+    """Sockets that get what is for port 4000."""
+    with contextlib.ExitStack() as stack:
+        ears = []
+        for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+            ear = stack.enter_context(inside(place, partial(socket.socket, family, socket.SOCK_DGRAM)))
+            if family == socket.AF_INET6:
+                ear.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            ear.bind((address, 4000))
+            ears.append(ear)
+        yield ears
+
+
+def told(world: World, data: bytes, ears: list[socket.socket]) -> bool:
+    """Whether what the neighbour sends in a frame is heard."""
+    with inside(world.neighbour, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)) as mouth:
+        mouth.bind(("eth0", 0))
+        mouth.send(data)
+    heard, _, _ = select.select(ears, [], [], NO_FRAME_S)
+    for ear in heard:
+        ear.recv(100)
+    return bool(heard)

@@ -94,7 +94,14 @@ class HostPair:
 
     def on_host(self, command: str) -> str:
         """Run a shell command on the host; returns what it wrote."""
-        argv = ["ip", "netns", "exec", self._host_name, "sh", "-ec", command]
+        return self._run(self._host_name, command)
+
+    def on_neighbour(self, command: str) -> str:
+        """Run one on the neighbour."""
+        return self._run(self._neighbour_name, command)
+
+    def _run(self, name: str, command: str) -> str:
+        argv = ["ip", "netns", "exec", name, "sh", "-ec", command]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout

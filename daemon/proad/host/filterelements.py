@@ -160,6 +160,7 @@ def of_bridge(rules: BridgeRules) -> Iterator[Element]:
     name = _name(rules.bridge)
     shown = rules.bridge
     yield Element(INET, "bridges", name, shown=shown)
+    yield Element(INET, "ways", name, shown=shown)
     yield Element(INET, "same", name + name, shown=shown)
     if rules.internal:
         yield Element(INET, "internal", name, shown=shown)

@@ -10,6 +10,7 @@ Table of family ``inet``, all traffic that the host routes:
     chain  prerouting   to an address of the host, from elsewhere: look it up in the maps
     chain  output       the same for what the host itself sends
     chain  postrouting  masquerade: out of a bridge, back into it by a published port, in from 127.0.0.0/8
+    chain  input        to the host: nobody elsewhere is a container
     chain  forward      into a bridge only from itself, in answer, by a published port, or to what is open to
                         those that have a route to it
 
@@ -34,6 +35,8 @@ PORT_MAPS = tuple(
 BRIDGE_SETS = {
     # Our bridges; each with itself; those that nothing enters or leaves.
     "bridges": "type ifname;",
+    # The same, for what a route says, which has a type of its own.
+    "ways": "typeof fib saddr oifname;",
     "same": "type ifname . ifname;",
     "internal": "type ifname;",
     # A bridge with its subnets, and the same of those whose addresses are hidden outside.
@@ -155,6 +158,12 @@ _INET_CHAINS = {
             "oifname . ip6 saddr @subnets6 ct status dnat masquerade",
         ),
     ),
+    "input": Chain(
+        "type filter hook input priority filter; policy accept;",
+        ('iifname != "lo" jump impostors',),
+    ),
+    # What comes from where an answer would not go to, and that is by a bridge.
+    "impostors": Chain("", ("fib saddr oifname @ways fib saddr . iif oif missing drop",)),
     "forward": Chain(
         "type filter hook forward priority filter; policy accept;",
         ("oifname @bridges jump to_bridge", "iifname @internal drop"),
@@ -165,6 +174,7 @@ _INET_CHAINS = {
             "iifname . oifname @same accept",
             "iifname @internal drop",
             "oifname @internal drop",
+            "jump impostors",
             "ct state established,related accept",
             "ct status dnat accept",
             "ip daddr . meta l4proto . th dport @opened4 accept",
