@@ -196,6 +196,30 @@ def test_without_icc_containers_have_published_ports_and_links_alone(world: Worl
         assert ask(one.netns, "tcp", NEIGHBOUR6, 80) == HOST6
 
 
+def test_who_is_linked_to_answers_and_asks_nothing_itself(world: World) -> None:
+    """Not even from the port that it is linked to by."""
+    net = world.network(1, icc=False)
+    one, two = world.container(net, 2), world.container(net, 3)
+    world.firewall.allow(
+        [
+            Link(here, there, "tcp", 80)
+            for here, there in zip(one.port.addresses, two.port.addresses, strict=True)
+        ]
+    )
+    for here, there, family in (
+        (two.address, one.address, socket.AF_INET),
+        (two.address6, one.address6, socket.AF_INET6),
+    ):
+        with (
+            answering(one.netns, "tcp", 22, "::" if family == socket.AF_INET6 else "0.0.0.0"),
+            inside(two.netns, partial(socket.socket, family, socket.SOCK_STREAM)) as asking,
+        ):
+            asking.bind((here, 80))
+            asking.settimeout(0.5)
+            with pytest.raises(OSError, match=r"timed out|No route"):
+                asking.connect((there, 22))
+
+
 # --- what healthy traffic notices -----------------------------------------------------------------------
 
 

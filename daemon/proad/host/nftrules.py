@@ -215,16 +215,18 @@ _BRIDGE_CHAINS = {
             "drop",
         ),
     ),
-    # An endpoint that is kept apart says to another only what is linked, and the answers. What it says to the
-    # host by a published port has the host's address here yet, wherever it goes in the end.
+    # An endpoint that is kept apart says to another only what is linked, and the answers, which open nothing.
+    # What it says to the host by a published port has the host's address here yet, wherever it goes.
     "linked": Chain(
         "",
         (
             "ip daddr @apart4 ip saddr . ip daddr . meta l4proto . th dport @links4 return",
+            "ip daddr @apart4 tcp flags & (syn | ack) == syn drop",
             "ip daddr @apart4 ip daddr . ip saddr . meta l4proto . th sport @links4 return",
             "ip daddr @apart4 drop",
             "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } return",
             "ip6 daddr @apart6 ip6 saddr . ip6 daddr . meta l4proto . th dport @links6 return",
+            "ip6 daddr @apart6 tcp flags & (syn | ack) == syn drop",
             "ip6 daddr @apart6 ip6 daddr . ip6 saddr . meta l4proto . th sport @links6 return",
             "ip6 daddr @apart6 drop",
         ),
