@@ -69,6 +69,7 @@ class Config:
     log_options: Mapping[str, str] | None = None
     shutdown_timeout_s: int = 15
     mtu: int = 1500
+    ip_forward_no_drop: bool = False
     init_path: str = ""
     labels: tuple[str, ...] = ()
     port_range: tuple[int, int] = (49153, 60999)
@@ -172,6 +173,11 @@ def make_parser() -> argparse.ArgumentParser:
     add("--log-opt", action="append", metavar="KEY=VALUE", help="option of that log driver; repeatable")
     add("--shutdown-timeout", type=int, metavar="SECONDS", help="how long a shutdown waits (default 15)")
     add("--mtu", type=int, help="MTU of the default bridge (default 1500)")
+    add(
+        "--ip-forward-no-drop",
+        action="store_true",
+        help="route between the host's other networks, too, when forwarding is switched on",
+    )
     add("--init-path", metavar="FILE", help="init binary for --init")
     add("--label", action="append", metavar="KEY=VALUE", help="label of this engine; repeatable")
     add("--port-range", metavar="FIRST-LAST", help="host ports for random publishing")

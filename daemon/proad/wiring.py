@@ -28,6 +28,7 @@ from proad.engine.execlife import ExecLives
 from proad.engine.exports import Exports
 from proad.engine.health import HealthChecks
 from proad.engine.heldports import HeldPorts
+from proad.engine.hostrouting import HostRouting
 from proad.engine.imagegarbage import Garbage
 from proad.engine.imagekeeping import ImageKeeping
 from proad.engine.images import Images
@@ -183,7 +184,8 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     snapshots = Snapshots(config.data_root / "tmp")
     mounting = Mounting(config, store, volumes, overlay, images.resolve)
     firewall = Firewall(config.table)
-    networks, bridges = Networks(config, store), Bridges(config, firewall)
+    routing = HostRouting(config, store, firewall)
+    networks, bridges = Networks(config, store), Bridges(config, firewall, routing)
     addresses, names = Addresses(networks), Names()
     naming = Naming(config, store, names, Resolvers(names, nursery))
     ports = HeldPorts(config, networks, firewall)
@@ -191,7 +193,7 @@ async def assemble(config: Config, store: Store, nursery: trio.Nursery) -> Engin
     passage = Passage(config, networks, ForeignFirewalls(config.table))
     network_control = NetworkControl(config, store, networks, bridges, endpoints, addresses, passage)
     network_repair = NetworkRepair(
-        config, store, locks, networks, network_control, bridges, endpoints, firewall, passage
+        config, store, locks, networks, network_control, bridges, endpoints, firewall, passage, routing
     )
     network_repair.open()
     streams = Streams(config, store, Logs(config, nursery))

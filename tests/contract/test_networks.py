@@ -1,6 +1,7 @@
 """The default bridge for real: namespaces, nftables and packets, with network namespaces as other hosts."""
 
 import dataclasses
+import json
 import os
 import shutil
 import subprocess
@@ -14,10 +15,12 @@ import trio
 from msgspec.structs import replace
 
 from proad.config import AddressPool, Config
+from proad.engine import hostrouting
 from proad.engine.addresses import Addresses
 from proad.engine.bridges import Bridges
 from proad.engine.endpoints import Endpoints
 from proad.engine.heldports import HeldPorts
+from proad.engine.hostrouting import HostRouting
 from proad.engine.locks import Locks
 from proad.engine.names import Names
 from proad.engine.naming import Naming
@@ -26,7 +29,7 @@ from proad.engine.networkrepair import NetworkRepair
 from proad.engine.networks import Networks
 from proad.engine.passage import Passage
 from proad.engine.resolvers import Resolvers
-from proad.host import netlink, netns, sandbox
+from proad.host import netlink, netns, sandbox, sysctls
 from proad.host.firewall import BridgeRules, Firewall, Port, Published
 from proad.host.foreignfirewall import ForeignFirewalls
 from proad.model import errors
@@ -52,15 +55,17 @@ class Parts:
         self.site = site
         self.networks, self.firewall = Networks(config, store), Firewall(config.table)
         addresses, names = Addresses(self.networks), Names()
-        bridges = Bridges(config, self.firewall)
+        routing = HostRouting(config, store, self.firewall)
+        bridges = Bridges(config, self.firewall, routing)
         naming = Naming(config, store, names, Resolvers(names, nursery))
         ports = HeldPorts(config, self.networks, self.firewall)
         self.endpoints = Endpoints(config, self.networks, addresses, self.firewall, naming, ports, nursery)
         passage = Passage(config, self.networks, ForeignFirewalls(config.table))
         control = NetworkControl(config, store, self.networks, bridges, self.endpoints, addresses, passage)
         self.repair = NetworkRepair(
-            config, store, Locks(), self.networks, control, bridges, self.endpoints, self.firewall, passage
-        )
+            config, store, Locks(), self.networks, control, bridges, self.endpoints, self.firewall, passage,
+            routing,
+        )  # fmt: skip
 
     async def start(self, who: Container) -> Endpoint:
         """Attach as a start does; no monitor is there to keep the ports' sockets, so they are closed."""
@@ -403,6 +408,36 @@ def test_an_interface_is_watched_from_before_it_is_there_until_it_is_gone(
         ("dismiss", second.host_interface, False),
         ("dismiss", first.host_interface, False),
     ]
+
+
+def test_hardware_that_is_plugged_in_later_is_kept_apart_from_the_rest(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sysctls, "forwards", lambda version: False)
+    monkeypatch.setattr(netlink, "host_links", lambda: {"eth0": "", "tun0": "tun"})
+
+    def apart() -> list[str]:
+        listing = ["nft", "-j", "list", "set", "inet", site.config.table, "strangers4"]
+        shown = json.loads(subprocess.run(listing, check=True, capture_output=True).stdout)
+        return sorted(shown["nftables"][1]["set"].get("elem", []))
+
+    async def nothing(parts: Parts) -> None:
+        pass
+
+    async def recover(parts: Parts) -> None:
+        assert apart() == ["eth0", "tun0"]
+        monkeypatch.setattr(netlink, "host_links", lambda: {"eth0": "", "eth1": "", "virbr0": "bridge"})
+        await parts.recover(list)
+        assert apart() == ["eth0", "eth1", "tun0"]
+
+    site.run(nothing)
+    monkeypatch.setattr(sysctls, "forwards", lambda version: True)
+    site.run(recover)
+    site.run(nothing)
+    assert apart() == ["eth0", "eth1", "tun0"]
+    monkeypatch.setattr(hostrouting, "boot_id", lambda: "another")
+    site.run(nothing)
+    assert apart() == []
 
 
 def test_an_unpublished_port_is_not_reachable_by_routing(site: Site, lab: Lab) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from tests.conftest import _close, _needs_root
 from tests.net.conftest import Container, Net
-from tests.support.firewalls import FirewalledDaemon, FirewalledHost
-from tests.support.hostpair import HOST, HOST6, NEIGHBOUR, NEIGHBOUR6
+from tests.support.firewalls import FirewalledHost
+from tests.support.hostpair import HOST, HOST6, NEIGHBOUR, NEIGHBOUR6, HostDaemon
 from tests.support.nethosts import answering, connect, reaches
 
 RESTORED_S = 10.0
@@ -50,8 +50,8 @@ def firewall(request: pytest.FixtureRequest) -> Iterator[Firewall]:
 
 
 @pytest.fixture(scope="module")
-def daemon(firewall: Firewall) -> Iterator[FirewalledDaemon]:
-    started = FirewalledDaemon(firewall.host)
+def daemon(firewall: Firewall) -> Iterator[HostDaemon]:
+    started = HostDaemon(firewall.host)
     try:
         yield started.start()
     finally:
@@ -119,7 +119,7 @@ def pairs(net: Net, firewall: Firewall, serving: Callable[[Container], None]) ->
 
 
 def test_containers_reach_and_are_reached_at_once_and_no_rule_is_touched(
-    firewall: Firewall, pairs: Callable[[], list[Pair]], daemon: FirewalledDaemon
+    firewall: Firewall, pairs: Callable[[], list[Pair]], daemon: HostDaemon
 ) -> None:
     before = firewall.rules()
     for pair in pairs():
@@ -148,7 +148,7 @@ def test_they_still_do_when_it_is_loaded_again(firewall: Firewall, pairs: Callab
 
 
 def test_a_daemon_that_comes_later_finds_its_way(
-    firewall: Firewall, pairs: Callable[[], list[Pair]], daemon: FirewalledDaemon
+    firewall: Firewall, pairs: Callable[[], list[Pair]], daemon: HostDaemon
 ) -> None:
     made = pairs()
     daemon.kill()

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tests.strictness import skip_for_lack_of
-from tests.support.daemon import Daemon
 from tests.support.hostpair import HostPair
 from tests.support.whose import own_directory
 
@@ -136,14 +135,3 @@ def _running(argv: list[str], log: BinaryIO) -> Iterator[None]:
         finally:
             process.terminate()
             process.wait(10)
-
-
-class FirewalledDaemon(Daemon):
-    """A daemon on such a host."""
-
-    def __init__(self, host: FirewalledHost, *arguments: str) -> None:
-        super().__init__(*arguments)
-        self._host = host
-
-    def argv(self) -> list[str]:
-        return self._host.argv(*super().argv())

@@ -11,11 +11,14 @@ import subprocess
 from pathlib import Path
 from typing import Self
 
+from tests.support.daemon import Daemon
 from tests.support.nethosts import inside
 from tests.support.whose import own_name
 
 HOST, NEIGHBOUR = "192.0.2.1", "192.0.2.2"
 HOST6, NEIGHBOUR6 = "2001:db8::1", "2001:db8::2"
+FAR_ROUTER, FAR = "198.51.100.1", "198.51.100.2"
+FAR_ROUTER6, FAR6 = "2001:db8:f::1", "2001:db8:f::2"
 NAMES = Path("/run/netns")
 
 
@@ -28,6 +31,7 @@ class HostPair:
         self.bridge_netfilter = bridge_netfilter
         self._host_name, self._neighbour_name = f"{self.stem}h", f"{self.stem}n"
         self._namespaces: list[str] = []
+        self.far = Path()
 
     @property
     def host(self) -> Path:
@@ -78,6 +82,31 @@ class HostPair:
             with contextlib.suppress(FileNotFoundError):  # br_netfilter is not loaded
                 Path("/proc/sys/net", name).write_text(str(int(value)))
 
+    def add_far(self) -> None:
+        """Add a neighbour, ``far``, that the host has on ``far0``, and that routes by it: FAR and FAR6."""
+        name = f"{self.stem}f"
+        self.add_namespace(name)
+        self.ip(
+            self._host_name,
+            f"link add far0 type veth peer name eth0 netns {name}",
+            f"address add {FAR_ROUTER}/24 dev far0",
+            f"address add {FAR_ROUTER6}/64 dev far0 nodad",
+            "link set far0 up",
+        )
+        self.ip(
+            name,
+            f"address add {FAR}/24 dev eth0",
+            f"address add {FAR6}/64 dev eth0 nodad",
+            "link set eth0 up",
+            f"route add default via {FAR_ROUTER}",
+            f"route add ::/0 via {FAR_ROUTER6}",
+        )
+        self.far = NAMES / name
+
+    def argv(self, *command: str) -> list[str]:
+        """What runs a program on the host."""
+        return ["nsenter", f"--net={self.host}", "--", *command]
+
     def add_namespace(self, name: str) -> None:
         """Make a namespace that goes with the two."""
         subprocess.run(["ip", "netns", "add", name], check=True)
@@ -105,3 +134,14 @@ class HostPair:
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout
+
+
+class HostDaemon(Daemon):
+    """A daemon on such a host."""
+
+    def __init__(self, host: HostPair, *arguments: str) -> None:
+        super().__init__(*arguments)
+        self._host = host
+
+    def argv(self) -> list[str]:
+        return self._host.argv(*super().argv())

@@ -64,7 +64,7 @@ class DefaultBridge:
         else:
             gateway = self._adopt(link, former)
         self._gateway = gateway
-        set_up_host_for(self._name)
+        sysctls.set_up_bridge(self._name)
 
     def remove(self) -> None:
         """Delete it, as a daemon does that shall have none; one that is not there is no error.
@@ -114,14 +114,3 @@ class DefaultBridge:
 
     def _has_ports(self) -> bool:
         return bool(netlink.ports_of(self._name))
-
-
-def set_up_host_for(bridge: str, *, ipv6: bool = False) -> None:
-    """Switch on what the host needs to serve a bridge: forwarding, as Docker does, and says.
-
-    Raises:
-        errors.Unavailable: a setting may not be written here.
-    """
-    for setting in sysctls.switch_on_forwarding(ipv6=ipv6):
-        log.warning("switched on: this host forwards packets between its networks now", setting=setting)
-    sysctls.set_up_bridge(bridge)

@@ -11,7 +11,7 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_interface, ip_network
 import structlog
 
 from proad.config import Config
-from proad.engine.bridge import set_up_host_for
+from proad.engine.hostrouting import HostRouting
 from proad.host import netlink, sysctls
 from proad.host.firewall import BridgeRules, Firewall
 from proad.model import errors
@@ -25,9 +25,10 @@ log = structlog.get_logger(__name__)
 class Bridges:
     """Makes, mends and removes what networks have on the host. All methods are quick, and idempotent."""
 
-    def __init__(self, config: Config, firewall: Firewall) -> None:
+    def __init__(self, config: Config, firewall: Firewall, routing: HostRouting) -> None:
         self._config = config
         self._firewall = firewall
+        self._routing = routing
 
     def make(self, network: Network) -> None:
         """Make a network's bridge or parent link.
@@ -39,6 +40,7 @@ class Bridges:
         if network.driver == "bridge":
             self._make_bridge(network)
             self._firewall.set_bridge(rules_of(network))
+            self._routing.switch_on(ipv6=network.ipv6)
         elif network.driver in ("macvlan", "ipvlan"):
             netlink.create_parent(network.interface, internal=network.internal)
 
@@ -106,7 +108,7 @@ class Bridges:
             )
         if options.modes[6] is GatewayMode.ISOLATED:
             sysctls.switch_ipv6_off(network.interface)
-        set_up_host_for(network.interface, ipv6=network.ipv6)
+        sysctls.set_up_bridge(network.interface)
 
 
 def gateways_of(network: Network) -> list[IPv4Interface | IPv6Interface]:

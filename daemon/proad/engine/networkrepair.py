@@ -15,6 +15,7 @@ import trio
 from proad.config import Config
 from proad.engine.bridges import Bridges, rules_of
 from proad.engine.endpoints import Endpoints
+from proad.engine.hostrouting import HostRouting
 from proad.engine.locks import Locks
 from proad.engine.networkcontrol import NetworkControl
 from proad.engine.networks import Networks
@@ -45,6 +46,7 @@ class NetworkRepair:
         endpoints: Endpoints,
         firewall: Firewall,
         passage: Passage,
+        routing: HostRouting,
     ) -> None:
         self._config = config
         self._store = store
@@ -55,6 +57,7 @@ class NetworkRepair:
         self._endpoints = endpoints
         self._firewall = firewall
         self._passage = passage
+        self._routing = routing
         self._directory = config.exec_root / "netns"
         self._mending = trio.Lock()
 
@@ -66,10 +69,14 @@ class NetworkRepair:
         """
         self._endpoints.open()
         self._networks.open()
-        if rules := self._rules():
+        self._routing.open()
+        rules = self._rules()
+        if rules or self._routing.keeps_apart:
             self._firewall.open(rules)
         else:
             self._firewall.delete()  # an earlier daemon's, which had bridges
+        if rules:
+            self._routing.switch_on(ipv6=False)
         self._control.open()
 
     async def recover(self, live: Callable[[], Iterable[Run]]) -> None:
@@ -93,7 +100,9 @@ class NetworkRepair:
             left = {name for name in found if is_interface_name(name)} - known
             await trio.to_thread.run_sync(netlink.delete_links, left)
             removed = added = 0
-            if rules := self._rules():
+            self._routing.renew()
+            rules = self._rules()
+            if rules or self._routing.keeps_apart:
                 self._firewall.open(rules)
                 removed, added = self._firewall.reconcile(self._filter_ports(), self._published())
             for path in kept - {self._directory / run_id for run_id in ids}:

@@ -26,6 +26,7 @@ from proad.engine.control import Control
 from proad.engine.dispose import Disposer
 from proad.engine.endpoints import Endpoints
 from proad.engine.execlife import ExecLives
+from proad.engine.hostrouting import boot_id
 from proad.engine.images import Images
 from proad.engine.limits import Limits
 from proad.engine.locks import Locks
@@ -54,7 +55,6 @@ CUT_SHORT = "the daemon ended while the container was being started"
 REBOOTED_EXIT_CODE = 255
 """What a container ends with that was running when the host went down, as with Docker."""
 LIVE = frozenset({Status.STARTING, Status.RUNNING, Status.PAUSED})
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 log = structlog.get_logger(__name__)
 
@@ -148,12 +148,12 @@ class Recovery:
 
     def _note_boot(self) -> bool:
         """Whether the host was rebooted since the last daemon ran on this state."""
-        boot_id = BOOT_ID.read_text().strip()
+        now = boot_id()
         before = self._store.setting("boot_id")
-        if before != boot_id:
+        if before != now:
             with self._store.transaction() as tx:
-                tx.put_setting("boot_id", boot_id)
-        return before is not None and before != boot_id
+                tx.put_setting("boot_id", now)
+        return before is not None and before != now
 
     async def _settle(self, container: Container, *, rebooted: bool) -> None:
         """Bring one record to the truth; the caller holds its lock."""

@@ -156,6 +156,11 @@ def of_loopback6() -> Element:
     return Element(INET, "loopback6", IPv6Address("::1").packed, shown="::1")
 
 
+def of_links_apart(version: int, links: Iterable[str]) -> Iterator[Element]:
+    for link in links:
+        yield Element(INET, f"strangers{version}", _name(link), shown=link)
+
+
 def of_bridge(rules: BridgeRules) -> Iterator[Element]:
     name = _name(rules.bridge)
     shown = rules.bridge

@@ -27,6 +27,7 @@ from proad.host.filterelements import (
     Target,
     of_bridge,
     of_link,
+    of_links_apart,
     of_loopback6,
     of_opened,
     of_port,
@@ -83,6 +84,7 @@ class Firewall:
         self._table = table
         self._families = [INET, BRIDGE]
         self._bridges: dict[str, BridgeRules] = {}
+        self._links_apart: Mapping[int, Iterable[str]] = {}
         self._elements: Elements = {}
         self._of_ports: dict[str, list[Element]] = {}
         self._published: dict[Source, Target] = {}
@@ -117,6 +119,16 @@ class Firewall:
         self._elements.update(_by_place(self._of_host()))
         self._write_differences(present)
 
+    def keep_apart(self, links: Mapping[int, Collection[str]]) -> None:
+        """Forward nothing from one of the host's ``links`` to another; they are given by the version of IP.
+
+        Where there are no tables yet, that begins with them.
+        """
+        former = list(self._of_links())
+        self._links_apart = dict(links)
+        if self._generation != _CLOSED:
+            self._exchange(former, self._of_links())
+
     def set_bridge(self, rules: BridgeRules) -> None:
         """Add a network's bridge, or change what is known of it; with the first one the tables come.
 
@@ -134,10 +146,12 @@ class Firewall:
         self._bridges[rules.bridge] = rules
 
     def drop_bridge(self, bridge: str) -> None:
-        """Forget a bridge; one that is not known is no error. With the last one the tables go."""
+        """Forget a bridge; one that is not known is no error. With the last one the tables go, where no links
+        are kept apart.
+        """
         if (rules := self._bridges.get(bridge)) is None:
             return
-        if len(self._bridges) == 1:
+        if len(self._bridges) == 1 and not self._links_apart:
             self.delete()
         else:
             self._exchange(of_bridge(rules), ())
@@ -213,7 +227,7 @@ class Firewall:
     # --- the kernel -------------------------------------------------------------------------------------
 
     def _of_host(self) -> Iterator[Element]:
-        """What belongs to no endpoint: the bridges, and ::1 where it can be published on.
+        """What belongs to no endpoint: the bridges, other links, and ::1 where it can be published on.
 
         The kernel drops a packet to ::1 that comes from a bridge, and where bridges hand packets to iptables,
         an answer that is on its way back to ::1 is one before its time. The client had better be refused, and
@@ -221,8 +235,13 @@ class Firewall:
         """
         if not _HANDS_TO_IP6TABLES.exists() or _HANDS_TO_IP6TABLES.read_text().strip() == "0":
             yield of_loopback6()
+        yield from self._of_links()
         for rules in self._bridges.values():
             yield from of_bridge(rules)
+
+    def _of_links(self) -> Iterator[Element]:
+        for version, links in self._links_apart.items():
+            yield from of_links_apart(version, links)
 
     def _of_port(self, port: Port) -> Iterator[Element]:
         yield from map(of_opened, port.opened)

@@ -41,6 +41,7 @@ PRIVATE_PREFIXES = ("dm-", "di-")
 """Names of parent links that stand for no hardware, with ``macvlan`` and ``ipvlan``, as Docker has them."""
 PEER_PREFIX = "dp-"
 
+IFF_LOOPBACK = 8
 RTEXT_FILTER_SKIP_STATS = 8
 
 _FAMILIES = (AF_INET, AF_INET6)
@@ -135,6 +136,21 @@ def ports_of(bridge: str) -> set[str]:
         links = list(host.dump_attributes(wanted, _IFINFOMSG_BYTES))
     master = _INDEX.pack(index)
     return {link[IFLA_IFNAME].rstrip(b"\0").decode() for link in links if link.get(IFLA_MASTER) == master}
+
+
+def host_links() -> dict[str, str]:
+    """Return the kinds of all interfaces by their names, but for ``lo``, the bridges made here, and the ports
+    of any; the kind is empty for hardware.
+    """
+    with NetlinkSocket(socket.NETLINK_ROUTE) as host:
+        links = host.dump(_get_links({"attrs": [("IFLA_EXT_MASK", RTEXT_FILTER_SKIP_STATS)]}))
+    return {
+        link.get_attr("IFLA_IFNAME"): link.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") or ""
+        for link in links
+        if not link["flags"] & IFF_LOOPBACK
+        and link.get_attr("IFLA_MASTER") is None
+        and link.get_attr("IFLA_IFALIAS") != _OUR_BRIDGE
+    }
 
 
 def taken_networks() -> set[IPv4Network | IPv6Network]:

@@ -49,6 +49,9 @@ BRIDGE_SETS = {
     "routed6": "type ifname . ipv6_addr; flags interval;",
     "unprotected4": "type ifname . ipv4_addr; flags interval;",
     "unprotected6": "type ifname . ipv6_addr; flags interval;",
+    # Links that nothing is routed between.
+    "strangers4": "type ifname;",
+    "strangers6": "type ifname;",
     # ::1, where what is published is reached by it; see ``firewall``.
     "loopback6": "type ipv6_addr;",
 }
@@ -166,8 +169,15 @@ _INET_CHAINS = {
     "impostors": Chain("", ("fib saddr oifname @ways fib saddr . iif oif missing drop",)),
     "forward": Chain(
         "type filter hook forward priority filter; policy accept;",
-        ("oifname @bridges jump to_bridge", "iifname @internal drop"),
+        (
+            "oifname @bridges jump to_bridge",
+            "iifname @internal drop",
+            "meta nfproto ipv4 iifname @strangers4 oifname @strangers4 jump between_strangers",
+            "meta nfproto ipv6 iifname @strangers6 oifname @strangers6 jump between_strangers",
+        ),
     ),
+    # What somebody translates he wants to be routed.
+    "between_strangers": Chain("", ("ct status dnat return", "drop")),
     "to_bridge": Chain(
         "",
         (
@@ -198,6 +208,8 @@ _BRIDGE_CHAINS = {
     "sender": Chain(
         "",
         (
+            # A namespace may have been given route_localnet by its host.
+            "ip daddr 127.0.0.0/8 drop",
             "ether type ip iifname . ether saddr . ip saddr @own4 return",
             "ether type arp iifname . ether saddr . arp saddr ip @own4"
             " iifname . arp saddr ether . arp saddr ip @own4 return",

@@ -9,6 +9,7 @@ from proad.model import errors
 
 IPV4 = Path("/proc/sys/net/ipv4")
 IPV6 = Path("/proc/sys/net/ipv6")
+FORWARDING = {4: IPV4 / "ip_forward", 6: IPV6 / "conf/all/forwarding"}
 
 
 def put(setting: Path, value: str) -> bool:
@@ -28,16 +29,23 @@ def put(setting: Path, value: str) -> bool:
     return True
 
 
-def switch_on_forwarding(*, ipv6: bool) -> list[str]:
-    """Have the host forward packets between its networks; returns what was off until now.
+def forwards(version: int) -> bool:
+    """Whether the host forwards packets of IPv4, or of IPv6, between its networks; true where it cannot tell:
+    it has none of that version then.
+    """
+    try:
+        return FORWARDING[version].read_text().strip() != "0"
+    except FileNotFoundError:
+        return True
+
+
+def switch_on_forwarding(version: int) -> None:
+    """Have the host forward packets between its networks.
 
     Raises:
-        errors.Unavailable: a setting may not be written here.
+        errors.Unavailable: the setting may not be written here.
     """
-    switched = ["net.ipv4.ip_forward"] if put(IPV4 / "ip_forward", "1") else []
-    if ipv6 and put(IPV6 / "conf/all/forwarding", "1"):
-        switched.append("net.ipv6.conf.all.forwarding")
-    return switched
+    put(FORWARDING[version], "1")
 
 
 def set_up_bridge(bridge: str) -> None:
