@@ -122,6 +122,7 @@ class World(HostPair):
             f"link set {veth} master {net.rules.bridge} up",
             f"link set {veth} type bridge_slave hairpin on",
         )
+        inside(box.netns, lambda: sysctls.set_up_container_ipv6("eth0"))
         self.ip(
             name,
             f"address add {box.address}/24 dev eth0",

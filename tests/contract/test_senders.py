@@ -22,6 +22,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 MARK = b"a false sender?"
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 IPV4, ARP, IPV6, VLAN = 0x0800, 0x0806, 0x86DD, 0x8100
+SERVICE_VLAN = 0x88A8
 OUT_MAC = "02:00:00:00:00:01"
 OTHER_MAC = "02:66:66:66:66:66"
 NO_FRAME_S = 0.15
@@ -102,11 +103,15 @@ def send(sender: Box, data: bytes) -> None:
 def arrives(sender: Box, data: bytes, ears: socket.socket) -> bool:
     """Whether a frame that ``sender`` makes is heard; frames of others are passed over."""
     send(sender, data)
+    return heard(ears)
+
+
+def heard(ears: socket.socket) -> bool:
     ears.settimeout(NO_FRAME_S)
     try:
         while True:
-            heard, (_, _, direction, *_) = ears.recvfrom(2000)
-            if MARK in heard and direction != socket.PACKET_OUTGOING:  # the listener complains of some
+            data, (_, _, direction, *_) = ears.recvfrom(2000)
+            if MARK in data and direction != socket.PACKET_OUTGOING:  # the listener complains of some
                 return True
     except TimeoutError:
         return False
@@ -204,6 +209,33 @@ def test_one_that_may_configure_its_network_sends_what_it_likes_on_it_but_not_be
         world.ip(world.host.name, f"route add 198.51.100.0/24 via {sender.address}")
         routed = frame(gateway_mac, sender.port.mac, IPV4, udp4("198.51.100.7", NEIGHBOUR))
         assert arrives(sender, routed, ears)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_those_who_are_kept_apart_do_not_meet_by_the_host(world: World, strict: bool) -> None:
+    """The host routes what is sent to it for another on the same bridge; IPv6 even to link-local addresses,
+    and whatever a frame has around it that counts for nothing.
+    """
+    net = world.network(1, icc=False)
+    one, two = (world.container(net, number, strict=strict) for number in (2, 3))
+    gateway_mac, own = "02:42:00:00:00:01", one.port.mac
+    with listening(two.netns) as ears:
+        for kind, body in (
+            (IPV4, udp4(one.address, two.address)),
+            (IPV6, udp6(one.address6, two.address6)),
+            (IPV6, udp6(one.address6, "fe80::42:aff:fe09:103")),
+            (IPV6, udp6("fe80::42:aff:fe09:102", "fe80::42:aff:fe09:103")),
+        ):
+            tagged = struct.pack("!2H", 0, kind) + body
+            for to in (gateway_mac, two.port.mac, BROADCAST):
+                for data in (
+                    frame(to, own, kind, body),
+                    frame(to, own, VLAN, tagged),
+                    frame(to, own, VLAN, struct.pack("!2H", 0, VLAN) + tagged),
+                    frame(to, own, SERVICE_VLAN, struct.pack("!2H", 0, VLAN) + tagged),
+                ):
+                    send(one, data)
+        assert not heard(ears)
 
 
 def test_the_endpoint_that_goes_takes_its_claims_along(world: World) -> None:

@@ -166,7 +166,7 @@ def of_bridge(rules: BridgeRules) -> Iterator[Element]:
     shown = rules.bridge
     yield Element(INET, "bridges", name, shown=shown)
     yield Element(INET, "ways", name, shown=shown)
-    yield Element(INET, "same", name + name, shown=shown)
+    yield Element(INET, "same" if rules.icc else "kept", name + name, shown=shown)
     if rules.internal:
         yield Element(INET, "internal", name, shown=shown)
     for subnet in rules.subnets:
@@ -205,11 +205,12 @@ def of_opened(opened: Opened) -> Element:
     return Element(INET, f"opened{opened.address.version}", opened.address.packed + what, shown=shown)
 
 
-def of_link(link: Link) -> Element:
+def of_link(link: Link) -> Iterator[Element]:
     what = _four(bytes([_PROTOCOL_NUMBERS[link.protocol]])) + _four(link.port.to_bytes(2, "big"))
     key = link.source.packed + link.target.packed + what
     shown = f"{link.source} to {link.target} {link.port}/{link.protocol}"
-    return Element(BRIDGE, f"links{link.source.version}", key, shown=shown)
+    yield Element(BRIDGE, f"links{link.source.version}", key, shown=shown)
+    yield Element(INET, f"paths{link.source.version}", key, shown=shown)
 
 
 def _senders(port: Port) -> Iterator[IPv4Address | IPv6Address]:

@@ -15,6 +15,7 @@ Rules go through libnftables in the process, elements through messages of their 
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 
 from proad.host.filterelements import (
@@ -182,11 +183,11 @@ class Firewall:
 
     def allow(self, links: Iterable[Link]) -> None:
         """Let endpoints that are kept apart talk to each other."""
-        self._exchange((), map(of_link, links))
+        self._exchange((), chain.from_iterable(map(of_link, links)))
 
     def disallow(self, links: Iterable[Link]) -> None:
         """Take back what :meth:`allow` gave; what is not there is no error."""
-        self._exchange(map(of_link, links), ())
+        self._exchange(chain.from_iterable(map(of_link, links)), ())
 
     def reconcile(
         self, ports: Mapping[str, Port], published: Published, links: Iterable[Link] = ()
@@ -201,7 +202,7 @@ class Firewall:
                 *self._of_host(),
                 *(element for elements in of_ports.values() for element in elements),
                 *(of_published(source, target) for source, target in published.items()),
-                *map(of_link, links),
+                *chain.from_iterable(map(of_link, links)),
             ]
         )
         stale = [element for place, element in self._elements.items() if wanted.get(place) != element]

@@ -33,11 +33,13 @@ PORT_MAPS = tuple(
 """Maps of published ports: the host's port, after its address where one is given, to a container's."""
 
 BRIDGE_SETS = {
-    # Our bridges; each with itself; those that nothing enters or leaves.
+    # Our bridges; each with itself, where its endpoints are not kept apart, and where they are; those that
+    # nothing enters or leaves.
     "bridges": "type ifname;",
     # The same, for what a route says, which has a type of its own.
     "ways": "typeof fib saddr oifname;",
     "same": "type ifname . ifname;",
+    "kept": "type ifname . ifname;",
     "internal": "type ifname;",
     # A bridge with its subnets, and the same of those whose addresses are hidden outside.
     "subnets4": "type ifname . ipv4_addr; flags interval;",
@@ -63,6 +65,12 @@ OPENED_SETS = {
 }
 """Sets of the ``inet`` table with what others reach at containers' own addresses."""
 
+PATH_SETS = {
+    # The same as the links below, for what the host routes back into a bridge, or sees pass there.
+    "paths4": "type ipv4_addr . ipv4_addr . inet_proto . inet_service;",
+    "paths6": "type ipv6_addr . ipv6_addr . inet_proto . inet_service;",
+}
+
 ENDPOINT_SETS = {
     # Ports of bridges that may send as themselves alone, and what they may send as.
     "strict": "type ifname;",
@@ -80,7 +88,7 @@ ENDPOINT_SETS = {
 }
 """Sets of the ``bridge`` table."""
 
-SETS_OF = {INET: (*PORT_MAPS, *BRIDGE_SETS, *OPENED_SETS), BRIDGE: tuple(ENDPOINT_SETS)}
+SETS_OF = {INET: (*PORT_MAPS, *BRIDGE_SETS, *OPENED_SETS, *PATH_SETS), BRIDGE: tuple(ENDPOINT_SETS)}
 
 
 @dataclass(frozen=True)
@@ -148,6 +156,7 @@ _INET_CHAINS = {
         (
             "oifname @bridges jump into_bridge",
             "iifname . oifname @same return",
+            "iifname . oifname @kept return",
             "iifname . ip saddr @hidden4 masquerade",
             "iifname . ip6 saddr @hidden6 masquerade",
         ),
@@ -176,12 +185,26 @@ _INET_CHAINS = {
             "meta nfproto ipv6 iifname @strangers6 oifname @strangers6 jump between_strangers",
         ),
     ),
+    # Who sends it to the host what is for another next to it gets no further than on the bridge itself, in
+    # whatever frames it comes.
+    "kept": Chain(
+        "",
+        (
+            "ct state established,related accept",
+            "ct status dnat accept",
+            "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept",
+            "ip saddr . ip daddr . meta l4proto . th dport @paths4 accept",
+            "ip6 saddr . ip6 daddr . meta l4proto . th dport @paths6 accept",
+            "drop",
+        ),
+    ),
     # What somebody translates he wants to be routed.
     "between_strangers": Chain("", ("ct status dnat return", "drop")),
     "to_bridge": Chain(
         "",
         (
             "iifname . oifname @same accept",
+            "iifname . oifname @kept jump kept",
             "iifname @internal drop",
             "oifname @internal drop",
             "jump impostors",
@@ -262,7 +285,8 @@ _BRIDGE_CHAINS = {
 
 CHAINS = {INET: _INET_CHAINS, BRIDGE: _BRIDGE_CHAINS}
 
-MARK = hashlib.sha256(repr((CHAINS, BRIDGE_SETS, OPENED_SETS, ENDPOINT_SETS)).encode()).hexdigest()[:16]
+_ALL = (CHAINS, BRIDGE_SETS, OPENED_SETS, PATH_SETS, ENDPOINT_SETS)
+MARK = hashlib.sha256(repr(_ALL).encode()).hexdigest()[:16]
 """Stands in each rule's comment: rules of another version of the daemon have another."""
 
 
@@ -300,6 +324,7 @@ def _definitions(family: int) -> Iterator[tuple[str, str]]:
         return
     yield from BRIDGE_SETS.items()
     yield from OPENED_SETS.items()
+    yield from PATH_SETS.items()
     for name in PORT_MAPS:
         address = "ipv4_addr" if "4_" in name else "ipv6_addr"
         key = f"{address} . inet_service" if name.endswith("bound") else "inet_service"
