@@ -1,6 +1,9 @@
 """A host that was no router before it had containers."""
 
+import socket
+import struct
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -80,6 +83,37 @@ def test_it_becomes_one_for_its_containers_alone(host: HostPair, start: MakeDaem
     daemon.kill()
     daemon.start()
     assert routed(host) == [False, False], "a later daemon knows"
+
+
+def test_it_keeps_its_own_way_out(host: HostPair, start: MakeDaemon) -> None:
+    """One that a router on its network has advertised, which routers themselves do not heed."""
+    host.ip(host.neighbour.name, "address add fe80::99/64 dev eth0 nodad")
+    advertise(host, lifetime_s=1800)
+    until(lambda: "proto ra" in host.on_host("ip -6 route show default"))
+    start()
+    assert "proto ra" in host.on_host("ip -6 route show default")
+    advertise(host, lifetime_s=0)
+    until(lambda: "proto ra" not in host.on_host("ip -6 route show default"))
+
+
+def advertise(host: HostPair, lifetime_s: int) -> None:
+    """Have the neighbour say that it is a router (RFC 4861, section 4.2)."""
+    sending = inside(
+        host.neighbour, partial(socket.socket, socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+    )
+    with sending:
+        sending.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+        index = int(host.on_neighbour("cat /sys/class/net/eth0/ifindex"))
+        sending.bind(("fe80::99", 0, 0, index))
+        advertisement = struct.pack("!2BH2BHII", 134, 0, 0, 64, 0, lifetime_s, 0, 0)
+        sending.sendto(advertisement, ("ff02::1", 0, 0, index))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_it_stays_none_without_any_bridge(host: HostPair, start: MakeDaemon) -> None:

@@ -58,6 +58,9 @@ class HostRouting:
             links = frozenset() if self._config.ip_forward_no_drop else frozenset(netlink.host_links())
             if links:
                 self._record({**self._apart, version: links})
+            if version == 6:  # else the kernel forgets the host's own way out
+                for interface in netlink.advertised_routers():
+                    sysctls.heed_routers_while_forwarding(interface)
             sysctls.switch_on_forwarding(version)
             log.warning(
                 "switched on: this host forwards packets between its networks now",

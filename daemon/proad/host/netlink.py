@@ -33,6 +33,7 @@ from proad.host.linkmessages import (
     RT_SCOPE_LINK,
     RT_TABLE_LOCAL,
     RTA_DST,
+    RTA_OIF,
 )
 from proad.host.netlinksocket import DUMP, NetlinkFailed, NetlinkSocket, Request, encode
 from proad.model import errors
@@ -41,6 +42,7 @@ PRIVATE_PREFIXES = ("dm-", "di-")
 """Names of parent links that stand for no hardware, with ``macvlan`` and ``ipvlan``, as Docker has them."""
 PEER_PREFIX = "dp-"
 
+RTPROT_RA = 9
 IFF_LOOPBACK = 8
 RTEXT_FILTER_SKIP_STATS = 8
 
@@ -151,6 +153,18 @@ def host_links() -> dict[str, str]:
         and link.get_attr("IFLA_MASTER") is None
         and link.get_attr("IFLA_IFALIAS") != _OUR_BRIDGE
     }
+
+
+def advertised_routers() -> set[str]:
+    """Return the interfaces by which the kernel knows a router for all of IPv6 that has advertised itself."""
+    request = encode("list routes", RTM_GETROUTE, DUMP, rtmsg, {"family": AF_INET6})
+    found = set()
+    with NetlinkSocket(socket.NETLINK_ROUTE) as host:
+        for fields, attributes in host.dump_with_headers(request, ROUTE_HEADER):
+            _, length, _, _, _, protocol, *_ = fields
+            if protocol == RTPROT_RA and not length and RTA_OIF in attributes:
+                found.add(socket.if_indextoname(_INDEX.unpack(attributes[RTA_OIF])[0]))
+    return found
 
 
 def taken_networks() -> set[IPv4Network | IPv6Network]:

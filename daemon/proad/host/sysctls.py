@@ -48,6 +48,15 @@ def switch_on_forwarding(version: int) -> None:
     put(FORWARDING[version], "1")
 
 
+def heed_routers_while_forwarding(interface: str) -> None:
+    """Have an interface that takes a router's advertisements do so on a host that is a router itself, too.
+
+    Raises:
+        errors.Unavailable: the setting may not be written here.
+    """
+    put(IPV6 / "conf" / interface / "accept_ra", "2")
+
+
 def set_up_bridge(bridge: str) -> None:
     """What a bridge with containers needs.
 
