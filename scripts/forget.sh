@@ -10,7 +10,7 @@ bridges_of_networks() {
     nft list set inet "$table" bridges 2>/dev/null | grep -oE '"br-[0-9a-f]{12}"' | tr -d '"' || true
 }
 
-# Where others' chains drop what they do not know, the daemon has put rules at their heads, with its mark on them.
+# Where others' chains drop what they do not know, the daemon has put rules before that, with its mark on them.
 foreign_rules() {
     nft -a list ruleset 2> >(grep -v '^# Warning' >&2) | awk -v mark="comment \"proad:$table\"" '
         $1 == "table" { table = $2 " " $3 }
@@ -26,12 +26,20 @@ remove_legacy_rules() {
         while read -r rule; do xargs "$program" <<<"$rule"; done
 }
 
+# Where firewalld lets nobody else change its rules, the daemon has put its bridges into a zone.
+leave_zone() {
+    command -v firewall-cmd >/dev/null || return 0
+    ! nft list table inet firewalld 2>/dev/null | grep -F "iifname \"$1\"" | grep filter_FWD_trusted >/dev/null ||
+        firewall-cmd -q --zone=trusted --remove-interface="$1"
+}
+
 for tree in ${data_root:+"$data_root"} "$exec_root"; do
     awk -v under="$tree/" 'index($5, under) == 1 { print $5 }' /proc/self/mountinfo | sort -r |
         while read -r mount_point; do umount "$mount_point" || umount -l "$mount_point"; done
     rm -rf -- "${tree:?}"
 done
 for link in "$bridge" $(bridges_of_networks); do
+    leave_zone "$link"
     ! ip link show "$link" >/dev/null 2>&1 || ip link delete "$link"
 done
 foreign_rules | nft -f -
