@@ -1,4 +1,7 @@
-"""Dialogues about networks of the drivers ``macvlan`` and ``ipvlan``: on links of the host's, and on none."""
+"""Dialogues about networks of the drivers ``macvlan`` and ``ipvlan``: on links of the host's, and on none.
+
+What their containers say to others is in ``tests/net/test_parents``.
+"""
 
 import subprocess
 import threading
@@ -10,10 +13,9 @@ import pytest
 
 from proad.host import netns
 from tests.api import steps
-from tests.strictness import skip_for_lack_of
 from tests.support import schema
 from tests.support.daemon import Daemon
-from tests.support.nethosts import in_place
+from tests.support.nethosts import in_place, need_links_of
 from tests.support.rawhttp import Answer, Api
 from tests.support.whose import own_name
 
@@ -66,20 +68,9 @@ def other(tmp_path: Path) -> Iterator[Lan]:
 
 @pytest.fixture(autouse=True)
 def no_networks_stay(daemon: Daemon, api: Api) -> Iterator[None]:
-    before = links()
     yield
     daemon.remove_containers()
     daemon.remove_networks()
-    assert {name for name in links() - before if name.startswith(("dm-", "di-", "dp-", "ml", "mo"))} == set()
-
-
-def need(kind: str, parent: str) -> None:
-    """Skip the test where the kernel has no links of that kind."""
-    name, options = own_name("pr"), ["id", "7"] if kind == "vlan" else []
-    command = ["ip", "link", "add", "link", parent, "name", name, "type", kind, *options]
-    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        skip_for_lack_of("a kernel with VLANs" if kind == "vlan" else f"a kernel with {kind}")
-    in_place(None, "ip", "link", "delete", name)
 
 
 def links() -> set[str]:
@@ -148,7 +139,7 @@ def details(place: Path, interface: str = "eth0") -> str:
 def test_containers_are_hosts_of_their_parents_wire(
     api: Api, image: str, lan: Lan, driver: str, options: dict[str, str], shown: str
 ) -> None:
-    need(driver, lan.parent)
+    need_links_of(driver)
     made = create(api, "wire", driver, lan.parent, EnableIPv6=True, **BOTH, Options=options)
     found = api("GET", "/networks/wire").expect(200)
     schema.check_answer("GET", "/networks/{id}", 200, found.json)
@@ -191,18 +182,6 @@ def test_the_mode_of_a_macvlan_is_the_one_that_is_asked_for(
     if mode == "private":
         two = run(api, image, "wire")
         assert not reaches(place_of(api, one), address(api, two, "wire"))
-
-
-@pytest.mark.parametrize("mode", ["l3", "l3s"])
-def test_ipvlan_routes_by_itself(api: Api, image: str, lan: Lan, mode: str) -> None:
-    need("ipvlan", lan.parent)
-    subnet = {"IPAM": {"Config": [{"Subnet": SUBNET}]}}
-    create(api, "wire", "ipvlan", lan.parent, Options={"ipvlan_mode": mode}, **subnet)
-    one, two = run(api, image, "wire"), run(api, image, "wire")
-    assert f"mode {mode}" in details(place_of(api, one))
-    assert reaches(place_of(api, one), address(api, two, "wire"))
-    assert attached(api, one)["wire"]["Gateway"] == ""
-    assert in_place(place_of(api, one), "ip", "route").startswith("default dev eth0")
 
 
 def test_a_container_joins_and_leaves_while_it_runs(api: Api, image: str, lan: Lan, other: Lan) -> None:
@@ -250,7 +229,7 @@ def test_they_go_on_with_the_next_daemon(daemon: Daemon, api: Api, image: str, l
 def test_without_a_parent_containers_have_only_each_other(
     api: Api, image: str, lan: Lan, driver: str
 ) -> None:
-    need(driver, lan.parent)
+    need_links_of(driver)
     made = create(api, "alone", driver)
     parent = f"{'dm' if driver == 'macvlan' else 'di'}-{made[:12]}"
     assert parent in links()
@@ -277,25 +256,8 @@ def test_an_internal_one_has_no_way_out(api: Api, image: str, lan: Lan) -> None:
 # --- VLANs --------------------------------------------------------------------------------------------------
 
 
-def test_a_parent_may_be_a_vlan_that_is_made_and_goes(api: Api, image: str, lan: Lan) -> None:
-    need("vlan", lan.parent)
-    for number in (50, 60):
-        subnet = {"IPAM": {"Config": [{"Subnet": f"10.233.{number}.0/24"}]}}
-        create(api, f"vlan{number}", "macvlan", f"{lan.parent}.{number}", **subnet)
-    assert {f"{lan.parent}.50", f"{lan.parent}.60"} <= links()
-    one, two, other = (run(api, image, network) for network in ("vlan50", "vlan50", "vlan60"))
-    assert reaches(place_of(api, one), address(api, two, "vlan50"))
-    assert not reaches(place_of(api, one), address(api, other, "vlan60"))
-    assert "vlan protocol 802.1Q id 50" in details(Path("/proc/self/ns/net"), f"{lan.parent}.50")
-    for container in (one, two, other):
-        api("DELETE", f"/containers/{container}", force=True).expect(204)
-    api("DELETE", "/networks/vlan50").expect(204)
-    assert f"{lan.parent}.50" not in links()
-    assert {lan.parent, f"{lan.parent}.60"} <= links()
-
-
 def test_a_vlan_of_the_users_stays(api: Api, lan: Lan) -> None:
-    need("vlan", lan.parent)
+    need_links_of("vlan")
     name = f"{lan.parent}.70"
     in_place(None, "ip", "link", "add", "link", lan.parent, "name", name, "type", "vlan", "id", "70")
     create(api, "tagged", "macvlan", name)

@@ -7,17 +7,15 @@ from pathlib import Path
 import pytest
 
 from tests.net.conftest import Container, Net
-from tests.strictness import skip_for_lack_of
 from tests.support.daemon import Daemon
-from tests.support.nethosts import Hosts, OtherHost, answering, ask, reaches
-from tests.support.whose import own_name
+from tests.support.nethosts import Hosts, OtherHost, answering, ask, need_links_of, reaches
 
 Refused = Callable[..., str]
 
 
 @pytest.mark.parametrize("driver", ["macvlan", "ipvlan"])
 def test_containers_are_neighbours_of_the_parents_neighbours(net: Net, hosts: Hosts, driver: str) -> None:
-    _need(driver)
+    need_links_of(driver)
     neighbour = hosts.add("neighbour")
     net.network("lan", "-d", driver, *_on(neighbour), "--gateway", neighbour.address)
     one, two = net.run("one", "--network", "lan"), net.run("two", "--network", "lan")
@@ -30,8 +28,8 @@ def test_containers_are_neighbours_of_the_parents_neighbours(net: Net, hosts: Ho
 
 @pytest.mark.parametrize("driver", ["macvlan", "ipvlan"])
 def test_a_vlan_is_made_and_goes_with_its_network(net: Net, hosts: Hosts, ours: Daemon, driver: str) -> None:
-    _need("vlan")
-    _need(driver)
+    need_links_of("vlan")
+    need_links_of(driver)
     neighbour = hosts.add("neighbour")
     neighbour.run("ip", "address", "flush", "dev", "eth0", "scope", "global")
     neighbour.run("ip", "link", "add", "link", "eth0", "name", "eth0.50", "type", "vlan", "id", "50")
@@ -57,7 +55,7 @@ def test_a_vlan_is_made_and_goes_with_its_network(net: Net, hosts: Hosts, ours: 
 
 @pytest.mark.parametrize("mode", ["l3", "l3s"])
 def test_an_ipvlan_routes_where_it_is_told_to(net: Net, hosts: Hosts, mode: str) -> None:
-    _need("ipvlan")
+    need_links_of("ipvlan")
     neighbour = hosts.add("neighbour")
     neighbour.run("ip", "route", "add", "10.229.1.0/24", "via", neighbour.router)
     parent = ("-o", f"parent={neighbour.link}", "-o", f"ipvlan_mode={mode}")
@@ -118,18 +116,3 @@ def _let_talk(one: Container, two: Container, neighbour: OtherHost) -> None:
 
 def _is_there(link: str) -> bool:
     return Path("/sys/class/net", link).exists()
-
-
-def _need(kind: str) -> None:
-    """Skip where the kernel has no links of that kind."""
-    lower, upper = own_name("pa"), own_name("pb")
-    on = ["link", lower] if kind in ("ipvlan", "macvlan", "vlan") else []
-    options = ["id", "7"] if kind == "vlan" else []
-    subprocess.run(["ip", "link", "add", lower, "type", "bridge"], check=True)
-    try:
-        add = ["ip", "link", "add", *on, "name", upper, "type", kind, *options]
-        if subprocess.run(add, check=False, capture_output=True).returncode:
-            skip_for_lack_of(f"a kernel with links of kind {kind}")
-        subprocess.run(["ip", "link", "delete", upper], check=True)
-    finally:
-        subprocess.run(["ip", "link", "delete", lower], check=True)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from proad.host import netns
+from tests.strictness import skip_for_lack_of
 from tests.support.whose import own_directory, own_name
 
 T = TypeVar("T")
@@ -67,6 +68,21 @@ def in_place(place: Place, *argv: str) -> str:
     done = subprocess.run([*prefix, *argv], capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 0, f"{' '.join(argv)}: {done.stderr}"
     return done.stdout
+
+
+def need_links_of(kind: str) -> None:
+    """Skip the running test where the kernel has no links of that kind."""
+    lower, upper = own_name("pa"), own_name("pb")
+    on = ["link", lower] if kind in ("ipvlan", "macvlan", "vlan") else []
+    options = ["id", "7"] if kind == "vlan" else []
+    subprocess.run(["ip", "link", "add", lower, "type", "bridge"], check=True)
+    try:
+        add = ["ip", "link", "add", *on, "name", upper, "type", kind, *options]
+        if subprocess.run(add, check=False, capture_output=True).returncode:
+            skip_for_lack_of(f"a kernel with links of kind {kind}")
+        subprocess.run(["ip", "link", "delete", upper], check=True)
+    finally:
+        subprocess.run(["ip", "link", "delete", lower], check=True)
 
 
 # --- hosts ------------------------------------------------------------------------------------------------
