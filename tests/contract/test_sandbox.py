@@ -6,7 +6,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from ipaddress import ip_interface
 from pathlib import Path
@@ -16,7 +16,7 @@ import pytest
 import trio
 
 from proad.host import netlink, netns, sandbox
-from proad.host.netlinksocket import NetlinkFailed
+from proad.host.netlinksocket import NetlinkFailed, NetlinkSocket
 from proad.model import errors
 from tests.strictness import skip_for_lack_of
 from tests.support.whose import own_name
@@ -117,6 +117,25 @@ def test_a_bridge_lets_the_first_packet_through(bridge: str, path: Path) -> None
         states.append(port_setting(another, "state"))
         netns.remove(path)
     assert set(states) == {forwarding}
+
+
+def test_a_link_without_a_carrier_is_not_waited_for_for_ever(
+    bridge: str, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody inside has set it down by the time that it is asked for."""
+    wanted = interface(bridge)
+    let_through = sandbox._let_through
+    asked: list[str] = []
+
+    def set_down_first(host: NetlinkSocket, interfaces: Sequence[sandbox.Interface]) -> None:
+        subprocess.run(["ip", "link", "set", "eth0", "down"], check=True)
+        let_through(host, interfaces)
+        asked.append(port_setting(wanted, "state"))
+
+    monkeypatch.setattr(sandbox, "_let_through", set_down_first)
+    monkeypatch.setattr(sandbox, "CARRIER_TIMEOUT_S", 0.05)
+    create(path, wanted, gateways=NONE)
+    assert asked == ["0"]
 
 
 def test_interfaces_of_several_networks_come_at_once(bridge: str, path: Path) -> None:

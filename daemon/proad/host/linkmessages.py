@@ -8,8 +8,15 @@ longer than the kernel takes to make it. The numbers are those of the kernel's `
 import struct
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
-from pyroute2.netlink import NLM_F_CREATE, NLM_F_REPLACE
-from pyroute2.netlink.rtnl import RTM_DELADDR, RTM_DELLINK, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE
+from pyroute2.netlink import NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST
+from pyroute2.netlink.rtnl import (
+    RTM_DELADDR,
+    RTM_DELLINK,
+    RTM_GETLINK,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    RTM_NEWROUTE,
+)
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
@@ -21,7 +28,9 @@ AF_INET, AF_INET6 = 2, 10
 IFF_UP = 1
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
-IFLA_LINKINFO, IFLA_NET_NS_PID, IFLA_IFALIAS = 18, 19, 20
+IFLA_OPERSTATE, IFLA_LINKINFO, IFLA_NET_NS_PID, IFLA_IFALIAS, IFLA_EXT_MASK = 16, 18, 19, 20, 29
+IF_OPER_UP = 6
+RTEXT_FILTER_SKIP_STATS = 8
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 VETH_INFO_PEER = 1
 IFLA_MACVLAN_MODE = 1
@@ -44,14 +53,14 @@ IPVLAN_FLAGS = {"bridge": 0, "private": 1, "vepa": 2}
 
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 _ATTRIBUTE = struct.Struct("=HH")  # nlattr: length, type
-_LINK = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, mask of the flags to change
+LINK_HEADER = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, mask of the flags to change
 ADDRESS_HEADER = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix length, flags, scope, index
 ROUTE_HEADER = struct.Struct(
     "=BBBBBBBBI"
 )  # rtmsg: family, lengths of two, tos, table, protocol, scope, type, flags
 _U16, _U32 = struct.Struct("=H"), struct.Struct("=I")
-_DOWN = _LINK.pack(0, 0, 0, 0, 0)
-_UP = _LINK.pack(0, 0, 0, IFF_UP, IFF_UP)
+_DOWN = LINK_HEADER.pack(0, 0, 0, 0, 0)
+_UP = LINK_HEADER.pack(0, 0, 0, IFF_UP, IFF_UP)
 
 
 # --- links ----------------------------------------------------------------------------------------------
@@ -111,7 +120,7 @@ def without_link_local_learning(index: int, name: str) -> Request:
     """
     option = 1 << BR_BOOLOPT_NO_LL_LEARN
     data = _attribute(IFLA_BR_MULTI_BOOLOPT, _U32.pack(option) * 2)  # values, and which of them are meant
-    body = _LINK.pack(0, 0, index, 0, 0) + _kind("bridge", data)
+    body = LINK_HEADER.pack(0, 0, index, 0, 0) + _kind("bridge", data)
     return _link(f"set the options of bridge {name}", CHANGE, body)
 
 
@@ -140,11 +149,17 @@ def master(name: str, bridge: tuple[int, str]) -> Request:
 
 
 def link_up(index: int, name: str) -> Request:
-    return _link(f"set interface {name} up", CHANGE, _LINK.pack(0, 0, index, IFF_UP, IFF_UP))
+    return _link(f"set interface {name} up", CHANGE, LINK_HEADER.pack(0, 0, index, IFF_UP, IFF_UP))
 
 
 def named_link_up(name: str) -> Request:
     return _link(f"set interface {name} up", CHANGE, _UP + _name(name))
+
+
+def get_link(name: str) -> Request:
+    """What there is to know of a link but for its statistics."""
+    body = _DOWN + _name(name) + _u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS)
+    return Request(f"find {name}", ifinfmsg, _message(RTM_GETLINK, NLM_F_REQUEST, body))
 
 
 def delete_link(name: str) -> Request:

@@ -8,12 +8,9 @@ What may take long on a busy host (the kernel has one lock for all links) is don
 a namespace needs anyway.
 """
 
-import ctypes
-import errno
-import fcntl
 import socket
-import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,14 +25,12 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from proad.host import linkmessages, netns, sysctls
 from proad.host.linkmessages import AF_INET, AF_INET6, LOOPBACK_INDEX
 from proad.host.netlink import delete_links, index_of
-from proad.host.netlinksocket import DUMP, NetlinkFailed, NetlinkSocket, Request, encode
+from proad.host.netlinksocket import DUMP, NetlinkSocket, Request, encode
 
 AF_UNSPEC = 0
 IP6_RT_PRIO_USER = 1024  # what IPv6 says where IPv4 says nothing
-SIOCETHTOOL, ETHTOOL_GLINK = 0x8946, 10
-
-_ETHTOOL_VALUE = struct.Struct("=II")  # command, answer
-_IFREQ = struct.Struct("@16sP16x")
+CARRIER_TIMEOUT_S = 1.0
+CARRIER_PAUSE_S = 0.0002
 
 Kind = Literal["veth", "macvlan", "ipvlan"]
 T = TypeVar("T")
@@ -216,22 +211,26 @@ def _links(interface: Interface) -> Iterator[Request]:
 
 
 def _let_through(host: NetlinkSocket, interfaces: Sequence[Interface]) -> None:
-    """Have the bridges notice that their new ports have a carrier.
+    """See that the bridges have noticed that their new ports have a carrier.
 
     The kernel tells them when it gets round to it, and drops what is sent until then: a question for a MAC
-    address, which is repeated after a second only. Whoever asks for the state of the link is told the latest,
-    and so is everybody else (``ethtool_op_get_link``).
+    address, which is repeated after a second only. Since Linux 6.8 whoever asks for a link is told the
+    latest, and so is everybody else (``rtnl_getlink``); before, it takes what it takes on a busy host.
     """
+    deadline = time.monotonic() + CARRIER_TIMEOUT_S
     for interface in interfaces:
-        if interface.kind != "veth":
-            continue
-        question = ctypes.create_string_buffer(_ETHTOOL_VALUE.pack(ETHTOOL_GLINK, 0))
-        request = _IFREQ.pack(interface.host_interface.encode(), ctypes.addressof(question))
-        try:
-            fcntl.ioctl(host.fileno(), SIOCETHTOOL, request)
-        except OSError as error:
-            number = error.errno or errno.EIO
-            raise NetlinkFailed(f"ask for the carrier of {interface.host_interface}", number) from error
+        pause_s = CARRIER_PAUSE_S
+        while interface.kind == "veth" and not _has_carrier(host, interface.host_interface):
+            if time.monotonic() > deadline:  # somebody inside has set the other end down again
+                return
+            time.sleep(pause_s)
+            pause_s *= 2
+
+
+def _has_carrier(host: NetlinkSocket, name: str) -> bool:
+    """Whether all know that a link can be used."""
+    found = host.get_attributes(linkmessages.get_link(name), linkmessages.LINK_HEADER.size)
+    return found[linkmessages.IFLA_OPERSTATE][0] == linkmessages.IF_OPER_UP
 
 
 def _configuration(interface: Interface) -> Iterator[Request]:
