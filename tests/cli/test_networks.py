@@ -42,7 +42,8 @@ def test_the_life_of_a_network(proa: Proa, image: str) -> None:
     assert proa("network", "prune", "-f").out == "Deleted Networks:\nn2\n\n"
 
 
-def test_unknown_networks_come_with_a_hint(proa: Proa) -> None:
+def test_unknown_networks_come_with_a_hint(proa: Proa, image: str) -> None:
+    assert proa("create", "--name", "c", image, "true").code == 0
     for command in (["rm", "nowhere"], ["inspect", "nowhere"], ["connect", "nowhere", "c"]):
         said = proa("network", *command)
         assert said.code == 1

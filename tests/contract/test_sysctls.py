@@ -16,14 +16,17 @@ from .netlab import inside
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
-def test_forwarding_is_switched_on_once_and_said(path: Path) -> None:
+@pytest.mark.parametrize("version", [4, 6])
+def test_forwarding_is_switched_on(path: Path, version: int) -> None:
     trio.run(sandbox.create_sandbox, path, [], sandbox.Gateways())
 
-    def visit() -> list[list[str]]:
-        sysctls.put(sysctls.IPV4 / "ip_forward", "0")
-        return [sysctls.switch_on_forwarding(ipv6=ipv6) for ipv6 in (False, False, True, True)]
+    def visit() -> list[bool]:
+        sysctls.put(sysctls.FORWARDING[version], "0")
+        before = sysctls.forwards(version)
+        sysctls.switch_on_forwarding(version)
+        return [before, sysctls.forwards(version)]
 
-    assert inside(path, visit) == [["net.ipv4.ip_forward"], [], ["net.ipv6.conf.all.forwarding"], []]
+    assert inside(path, visit) == [False, True]
 
 
 def test_a_bridge_has_what_its_containers_need(path: Path) -> None:
