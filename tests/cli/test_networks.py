@@ -43,8 +43,8 @@ def test_the_life_of_a_network(proa: Proa, image: str) -> None:
 
 
 def test_unknown_networks_come_with_a_hint(proa: Proa, image: str) -> None:
-    assert proa("create", "--name", "c", image, "true").code == 0
-    for command in (["rm", "nowhere"], ["inspect", "nowhere"], ["connect", "nowhere", "c"]):
+    assert proa("create", "--name", "lonely", image, "true").code == 0
+    for command in (["rm", "nowhere"], ["inspect", "nowhere"], ["connect", "nowhere", "lonely"]):
         said = proa("network", *command)
         assert said.code == 1
         assert "network nowhere not found (`proa network ls` lists the networks there are)" in said.err
