@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from proad.config import Config
 from proad.engine.addresses import Addresses
-from proad.engine.heldports import HeldPorts, wants_ports
+from proad.engine.heldports import HeldPorts, versions_of, wants_ports
 from proad.engine.lingering import Lingering
 from proad.engine.naming import Naming
 from proad.engine.networks import Networks
@@ -54,7 +54,7 @@ log = structlog.get_logger(__name__)
 class Plan:
     """A run with its endpoints, nothing of which is in the kernel yet but the sockets of ``reserved``.
 
-    ``awaits_ports``: it publishes some that none of its networks can publish; another may join it and can.
+    ``awaits_ports``: it publishes some that none of its networks can; another that it joins later may.
     """
 
     run: Run
@@ -134,7 +134,7 @@ class Endpoints:
         return Plan(
             run=replace(run, endpoints=endpoints, held_ports=reserved.ports),
             reserved=reserved,
-            awaits_ports=bool(run.netns) and not reserved.ports and wants_ports(container),
+            awaits_ports=bool(run.netns) and wants_ports(container) and versions_of(reserved.ports) != {4, 6},
         )
 
     def plan_one(
