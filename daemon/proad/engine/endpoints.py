@@ -222,7 +222,7 @@ class Endpoints:
             except errors.ProaError as error:
                 failed = error
             self._live.pop(endpoint.endpoint_id, None)
-            self._lingering.add(endpoint)
+            self._lingering.add(_without_ports(endpoint))
         if run.netns:
             netns.remove(Path(run.netns))
         if failed is not None:
@@ -255,7 +255,8 @@ class Endpoints:
         self._naming.leave(endpoint)
         moved = self._move_ports(container, run, left=endpoint)
         self._live.pop(endpoint.endpoint_id, None)
-        self._lingering.add(endpoint)  # a recovery meanwhile must not take it for one that has lost its rules
+        # A recovery meanwhile must not take it for one that has lost its rules.
+        self._lingering.add(_without_ports(endpoint))
         await sandbox.unplug(Path(run.netns), endpoint.interface, gateways_of(run.endpoints))
         await self._lingering.end(endpoint)
         await self._naming.renew(container, moved)
@@ -271,7 +272,7 @@ class Endpoints:
         after = {endpoint.endpoint_id: endpoint for endpoint in endpoints}
         for endpoint_id, old in before.items():
             if (new := after.get(endpoint_id)) is None or new.ports != old.ports:
-                self._firewall.dismiss(None, _published(old))
+                self._withdraw(old)
         for endpoint_id, new in after.items():
             if new.ports != before[endpoint_id].ports:
                 self._firewall.admit(self.filter_port(new), _published(new))
@@ -343,12 +344,18 @@ class Endpoints:
         self._naming.leave(endpoint)
         if endpoint.driver != "bridge":
             return
-        self._firewall.dismiss(None, _published(endpoint))
+        self._withdraw(endpoint)
         for ipv6, address in ((False, endpoint.address), (True, endpoint.ipv6_address)):
             if ports := _udp(endpoint.ports, ipv6=ipv6):
                 self._nursery.start_soon(
                     self._forget_flows, partial(conntrack.forget_translated, ports, address)
                 )
+
+    def _withdraw(self, endpoint: Endpoint) -> None:
+        """Have nobody reach its ports; what it sends is still watched."""
+        self._firewall.dismiss(None, _published(endpoint))
+        if self.filter_port(endpoint).opened:
+            self._firewall.admit(self.filter_port(_without_ports(endpoint)), {})
 
     async def _forget_flows(self, forget: Callable[[], int]) -> None:
         try:
@@ -430,6 +437,10 @@ def _mac(
     if asked:
         return check_mac(asked)
     return mac_of(address) if isinstance(address, IPv4Address) else random_mac(secrets.token_bytes(5))
+
+
+def _without_ports(endpoint: Endpoint) -> Endpoint:
+    return replace(endpoint, ports=())
 
 
 def _published(endpoint: Endpoint) -> Published:
