@@ -127,6 +127,25 @@ def test_a_daemon_that_dies_while_it_connects(
     assert who_may_have(port) == set()
 
 
+def test_those_of_a_family_that_comes_later_are_held_as_well(sabotaged: SabotagedDaemon, port: int) -> None:
+    """The first network is of IPv4 alone."""
+    bindings = {"80/tcp": [{"HostPort": str(port)}], "81/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}
+    host_config = {"NetworkMode": "bridge", "PortBindings": bindings, "Init": False}
+    made = steps.start(sabotaged.api, "busybox:latest", *FOREVER, HostConfig=host_config)
+    first = published(sabotaged, made)
+    assert first[0] == ("80/tcp", port)
+    assert who_may_have(port) == ALL - {"tcp4"}
+    connect(sabotaged, made).expect(200)
+    assert published(sabotaged, made) == sorted([*first, ("80/tcp", port)])
+    for _ in range(2):
+        assert who_may_have(port) == ALL - {"tcp4", "tcp6"}
+        sabotaged.kill()
+        sabotaged.start()
+    sabotaged.api("POST", f"/containers/{made}/kill").expect(204)
+    steps.wait_exit(sabotaged.api, made)
+    assert who_may_have(port) == ALL
+
+
 def test_what_another_program_has_is_missed_when_it_is_wanted(sabotaged: SabotagedDaemon, port: int) -> None:
     made = run(sabotaged, port)
     with socket.create_server(("", port)):

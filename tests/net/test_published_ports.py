@@ -155,6 +155,35 @@ def test_a_port_is_published_as_soon_as_a_network_can(net: Net, hosts: Hosts) ->
             other.bind(("", port))
 
 
+def test_a_network_of_ipv6_publishes_what_one_of_ipv4_cannot(net: Net, hosts: Hosts, ours: Daemon) -> None:
+    net.network("four")
+    net.network("six", "--ipv6", "--subnet", "fd4e:7072:6f62::/64")
+    port = _free_port()
+    server = net.run("server", "--network", "four", "-p", f"{port}:80")
+    visitor = hosts.add("visitor")
+    with answering(server.netns, "tcp", 80), answering(server.netns, "tcp", 80, "::"):
+        assert not reaches(visitor.netns, "tcp", visitor.router6, port)
+        net.connect("six", server)
+        assert ask(visitor.netns, "tcp", visitor.router6, port) == visitor.address6
+        assert ask(visitor.netns, "tcp", visitor.router, port) == visitor.address
+
+
+def test_a_parent_link_publishes_nothing(net: Net, hosts: Hosts, ours: Daemon) -> None:
+    """Where the gateway is that of a network on one, others see the container at its own address."""
+    net.network("web")
+    net.network("lan", "-d", "macvlan", "-o", f"parent={hosts.add('router').link}")
+    server = net.run("server", "--network", "web", "-p", "80")
+    port = server.port("80/tcp")
+    visitor = hosts.add("visitor")
+    with answering(server.netns, "tcp", 80):
+        net.connect("lan", server)
+        assert server.inspect()["NetworkSettings"]["Ports"] == {}
+        assert not reaches(visitor.netns, "tcp", visitor.router, port)
+        net.disconnect("lan", server)
+        assert server.port("80/tcp") == port
+        assert ask(visitor.netns, "tcp", visitor.router, port) == visitor.address
+
+
 def test_ipv6(net: Net, hosts: Hosts, ours: Daemon) -> None:
     net.network("six", "--ipv6", "--subnet", "fd4e:7072:6f62::/64")
     server = net.run("server", "--network", "six", "-p", "80", "-p", "80/udp")

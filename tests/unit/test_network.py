@@ -95,6 +95,7 @@ def test_without_an_address_a_port_shows_on_all_families_that_the_container_has(
     bound = {"default_host_ip": "192.0.2.1", "ipv6": True}
     assert published([], wish, False, **bound) == ["192.0.2.1|80-80|80/tcp"]
     assert published([], wish, False, default_host_ip="0.0.0.0", ipv6=True) == ["0.0.0.0+::|80-80|80/tcp"]
+    assert published([], wish, False, default_host_ip="192.0.2.1", ipv4=False, ipv6=True) == []
     assert published([], {"80/tcp": [("::1", "")]}, False, **bound) == ["::1|0-0|80/tcp"]
     for address, families in (("::1", {"ipv6": False}), ("127.0.0.1", {"ipv4": False, "ipv6": True})):
         with pytest.raises(errors.InvalidParameter, match="needs a network that has IPv"):
@@ -113,11 +114,11 @@ def test_where_others_have_a_route_the_containers_own_ports_are_open() -> None:
     assert opened == {4: ["0.0.0.0|0|53/udp", "0.0.0.0|0|80/tcp"],
                       6: ["::|0|53/udp", "::|0|80/tcp", "::|0|81/tcp"]}  # fmt: skip
     assert [port.container_port for port in opened_ports(["90/tcp"], {}, True, 4)] == [90]
-    both = {"ipv6": False, "opened": {6}}
+    both = {"ipv6": False, "passed": {6}}
     assert published([], bindings, False, **both) == [
         "0.0.0.0|8080-8080|80/tcp", "0.0.0.0|0-0|53/udp", "127.0.0.1|0-0|80/tcp",
     ]  # fmt: skip
-    assert published([], bindings, False, ipv4=False, ipv6=False, opened={4, 6}) == []
+    assert published([], bindings, False, ipv4=False, ipv6=False, passed={4, 6}) == []
 
 
 def endpoint(network: str, priority: int = 0, gateway: str = "", ipv6_gateway: str = "") -> Endpoint:

@@ -161,7 +161,7 @@ class Connector:
         """The joining endpoint is on record, and ports that it is the first to publish are kept."""
         with self._ports.reserve_late(connected, run) as reserved:
             if reserved.ports:
-                run = replace(run, held_ports=reserved.ports, late_ports=True)
+                run = replace(run, held_ports=(*run.held_ports, *reserved.ports), late_ports=True)
             connected = self._put(connected, run)
             try:
                 self._ports.keep(connected.id, run, reserved)

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from proad.config import Config
 from proad.engine.addresses import Addresses
-from proad.engine.heldports import HeldPorts, wants_ports
+from proad.engine.heldports import HeldPorts, versions_of, wants_ports
 from proad.engine.lingering import Lingering
 from proad.engine.naming import Naming
 from proad.engine.networks import Networks
@@ -54,7 +54,7 @@ log = structlog.get_logger(__name__)
 class Plan:
     """A run with its endpoints, nothing of which is in the kernel yet but the sockets of ``reserved``.
 
-    ``awaits_ports``: it publishes some that none of its networks can publish; another may join it and can.
+    ``awaits_ports``: it publishes some that none of its networks can; another that it joins later may.
     """
 
     run: Run
@@ -134,7 +134,7 @@ class Endpoints:
         return Plan(
             run=replace(run, endpoints=endpoints, held_ports=reserved.ports),
             reserved=reserved,
-            awaits_ports=bool(run.netns) and not reserved.ports and wants_ports(container),
+            awaits_ports=bool(run.netns) and wants_ports(container) and versions_of(reserved.ports) != {4, 6},
         )
 
     def plan_one(
@@ -222,7 +222,7 @@ class Endpoints:
             except errors.ProaError as error:
                 failed = error
             self._live.pop(endpoint.endpoint_id, None)
-            self._lingering.add(endpoint)
+            self._lingering.add(_without_ports(endpoint))
         if run.netns:
             netns.remove(Path(run.netns))
         if failed is not None:
@@ -255,7 +255,8 @@ class Endpoints:
         self._naming.leave(endpoint)
         moved = self._move_ports(container, run, left=endpoint)
         self._live.pop(endpoint.endpoint_id, None)
-        self._lingering.add(endpoint)  # a recovery meanwhile must not take it for one that has lost its rules
+        # A recovery meanwhile must not take it for one that has lost its rules.
+        self._lingering.add(_without_ports(endpoint))
         await sandbox.unplug(Path(run.netns), endpoint.interface, gateways_of(run.endpoints))
         await self._lingering.end(endpoint)
         await self._naming.renew(container, moved)
@@ -271,7 +272,7 @@ class Endpoints:
         after = {endpoint.endpoint_id: endpoint for endpoint in endpoints}
         for endpoint_id, old in before.items():
             if (new := after.get(endpoint_id)) is None or new.ports != old.ports:
-                self._firewall.dismiss(None, _published(old))
+                self._withdraw(old)
         for endpoint_id, new in after.items():
             if new.ports != before[endpoint_id].ports:
                 self._firewall.admit(self.filter_port(new), _published(new))
@@ -343,12 +344,18 @@ class Endpoints:
         self._naming.leave(endpoint)
         if endpoint.driver != "bridge":
             return
-        self._firewall.dismiss(None, _published(endpoint))
+        self._withdraw(endpoint)
         for ipv6, address in ((False, endpoint.address), (True, endpoint.ipv6_address)):
             if ports := _udp(endpoint.ports, ipv6=ipv6):
                 self._nursery.start_soon(
                     self._forget_flows, partial(conntrack.forget_translated, ports, address)
                 )
+
+    def _withdraw(self, endpoint: Endpoint) -> None:
+        """Have nobody reach its ports; what it sends is still watched."""
+        self._firewall.dismiss(None, _published(endpoint))
+        if self.filter_port(endpoint).opened:
+            self._firewall.admit(self.filter_port(_without_ports(endpoint)), {})
 
     async def _forget_flows(self, forget: Callable[[], int]) -> None:
         try:
@@ -430,6 +437,10 @@ def _mac(
     if asked:
         return check_mac(asked)
     return mac_of(address) if isinstance(address, IPv4Address) else random_mac(secrets.token_bytes(5))
+
+
+def _without_ports(endpoint: Endpoint) -> Endpoint:
+    return replace(endpoint, ports=())
 
 
 def _published(endpoint: Endpoint) -> Published:

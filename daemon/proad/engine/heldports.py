@@ -4,7 +4,7 @@ A run's monitor keeps their sockets for as long as the run lasts, whatever becom
 those that are chosen at the start, and is given those that no network could publish then when one can.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 import structlog
 from msgspec.structs import replace
@@ -36,42 +36,49 @@ class HeldPorts:
         self._firewall = firewall
         self._reserver = PortReserver(config.port_range)
 
-    def reserve(self, container: Container, endpoints: Iterable[Endpoint]) -> ReservedPorts:
-        """Bind the host ports that ``container`` publishes by the endpoints that have its gateways.
+    def reserve(
+        self, container: Container, endpoints: Iterable[Endpoint], held: Collection[int] = ()
+    ) -> ReservedPorts:
+        """Bind the host ports that ``container`` publishes by the endpoints that have its gateways, but for
+        the IP versions of which some are ``held`` already.
 
         Raises:
             errors.InvalidParameter: a binding is malformed, or of a family that there is no gateway of.
             errors.StartFailed: a port is taken.
         """
-        gateway4, gateway6 = elect_gateways(endpoints)
-        serving = [endpoint for endpoint in (gateway4, gateway6) if endpoint and endpoint.driver == "bridge"]
+        gateways = dict(zip((4, 6), elect_gateways(endpoints), strict=True))
+        passed = self._routed(gateways) | set(held)
+        serving = {
+            version: gateway
+            for version, gateway in gateways.items()
+            if gateway is not None and gateway.driver == "bridge" and version not in passed
+        }
         if not serving:
             return NO_PORTS
-        routed = self._routed(gateway4, gateway6)
-        network = self._networks.find(serving[0].network_id)
+        first = next(iter(serving.values()))
+        network = self._networks.find(first.network_id)
         requests = requested_ports(
             *_wishes(container),
             default_host_ip=bridge_options(network.options).host_binding_ipv4,
-            ipv4=gateway4 in serving and 4 not in routed,
-            ipv6=gateway6 in serving and 6 not in routed,
-            opened=routed,
+            ipv4=4 in serving,
+            ipv6=6 in serving,
+            passed=passed,
         )
         try:
             return self._reserver.reserve(requests, self._firewall.published)
         except PortTaken as error:
-            where = f"endpoint {container.name} ({serving[0].endpoint_id})"
+            where = f"endpoint {container.name} ({first.endpoint_id})"
             message = f"driver failed programming external connectivity on {where}: {error}"
             raise errors.StartFailed(message) from error
 
     def reserve_late(self, container: Container, run: Run) -> ReservedPorts:
-        """Reserve the ports that no network of a run could publish when it started, if one can now; those
-        that it has already are not among them.
+        """Reserve the ports of the families that no network of a run could publish so far, if one can now.
 
         Raises:
             errors.ProaError: as with :meth:`reserve`.
         """
-        has_some = run.held_ports or any(port.host_port for port in run.ports)
-        return NO_PORTS if has_some else self.reserve(container, run.endpoints)
+        held = versions_of(run.held_ports or (port for port in run.ports if port.host_port))
+        return self.reserve(container, run.endpoints, held)
 
     def keep(self, container_id: str, run: Run, reserved: ReservedPorts) -> None:
         """Have a run's monitor keep what was reserved late.
@@ -90,7 +97,7 @@ class HeldPorts:
         """
         endpoints = list(endpoints)
         gateways = dict(zip((4, 6), elect_gateways(endpoints), strict=True))
-        routed = self._routed(*gateways.values())
+        routed = self._routed(gateways)
         of_version = {
             version: opened_ports(*_wishes(container), version)
             if version in routed
@@ -99,16 +106,18 @@ class HeldPorts:
         }
 
         def of(endpoint: Endpoint) -> tuple[PublishedPort, ...]:
+            if endpoint.driver != "bridge":
+                return ()
             own = [version for version, gateway in gateways.items() if _is(gateway, endpoint)]
             return tuple(port for version in own for port in of_version[version])
 
         return tuple(replace(endpoint, ports=of(endpoint)) for endpoint in endpoints)
 
-    def _routed(self, gateway4: Endpoint | None, gateway6: Endpoint | None) -> set[int]:
-        """The IP versions of which others have a route to where the gateways are."""
+    def _routed(self, gateways: Mapping[int, Endpoint | None]) -> set[int]:
+        """The IP versions of which others have a route to where the ``gateways`` are."""
         return {
             version
-            for version, gateway in ((4, gateway4), (6, gateway6))
+            for version, gateway in gateways.items()
             if gateway is not None and gateway.driver == "bridge" and self._mode(gateway, version) is ROUTED
         }
 
@@ -143,6 +152,11 @@ def _wishes(container: Container) -> tuple[list[str], dict[str, list[tuple[str, 
     asked = container.host_config
     bindings = {key: [(b.host_ip, b.host_port) for b in found] for key, found in asked.port_bindings.items()}
     return list(container.config.exposed_ports), bindings, asked.publish_all_ports
+
+
+def versions_of(ports: Iterable[PublishedPort]) -> set[int]:
+    """The IP versions of the host's addresses that ports are on."""
+    return {6 if ":" in port.host_ip else 4 for port in ports}
 
 
 def wants_ports(container: Container) -> bool:

@@ -91,7 +91,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     held_ports: tuple[PublishedPort, ...] = ()
     """The host's ports that are kept for it, whether a network of its publishes them now or not."""
     late_ports: bool = False
-    """They were chosen after its start: their sockets are given to the monitor once this is on record."""
+    """Some were chosen after its start: their sockets are given to the monitor once this is on record."""
     steps: tuple[StepTime, ...] = ()
     apparmor: str = ""
     """The AppArmor profile that it is confined by; empty where the host has no AppArmor."""

@@ -100,30 +100,30 @@ def requested_ports(
     default_host_ip: str = "",
     ipv4: bool = True,
     ipv6: bool = False,
-    opened: Collection[int] = (),
+    passed: Collection[int] = (),
 ) -> list[PortRequest]:
     """Return what a container wants published, fixed ports before chosen ones so that none is chosen away.
 
     ``exposed`` and the keys of ``bindings`` are ``80/tcp``; a binding is a pair of host address and host
     port (or range). An empty list of bindings asks for any port; with ``publish_all``, so does every
     exposed port without bindings. A binding without an address means ``default_host_ip``, or else all
-    addresses of the families that the container can be reached by, ``ipv4`` and ``ipv6``. Of the IP versions
-    ``opened`` nothing is asked: :func:`opened_ports` has those.
+    addresses of the families that the container can be reached by, ``ipv4`` and ``ipv6``. The IP versions
+    ``passed`` are passed over: they need no port of the host, or have theirs.
 
     Raises:
         errors.InvalidParameter: a port, range, protocol or address is malformed, or of a family that the
             container has no address of.
     """
     everywhere: tuple[str, ...] = (ANY_IPV4,) * ipv4 + (ANY_IPV6,) * ipv6
-    if ipv4 and default_host_ip not in ("", ANY_IPV4):
-        everywhere = (default_host_ip,)
+    if default_host_ip not in ("", ANY_IPV4):
+        everywhere = (default_host_ip,) * ipv4
     wishes = []
     for key in sorted(set(bindings) | (set(exposed) if publish_all else set())):
         port, protocol = parse_port(key)
         for host_ip, host_port in list(bindings.get(key, ())) or [("", "")]:
             first, last = parse_host_port(host_port)
             asked = parse_host_ip(host_ip)
-            if asked and _version(asked) in opened:
+            if asked and _version(asked) in passed:
                 continue
             if asked:
                 _check_family(asked, ipv4=ipv4, ipv6=ipv6)
