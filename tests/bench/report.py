@@ -34,7 +34,7 @@ ROWS = (
     Row("start_beside_10", "  beside 10 containers on it", None),
     Row("start_beside_100", "  beside 100 containers on it", None),
     Row("start_beside_1000", "  beside 1,000 containers on it", None),
-    Row("attach_own", "attaching to it: addresses, namespace, links, filter, ms", 4),
+    Row("attach_own", "what it adds to a start without network, ms", 4),
     Row("attach_beside_10", "  beside 10 containers on it", 4),
     Row("attach_beside_100", "  beside 100 containers on it", 4),
     Row("attach_beside_1000", "  beside 1,000 containers on it", None),
