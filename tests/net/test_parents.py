@@ -92,7 +92,7 @@ def test_parents_that_cannot_be_are_refused(net: Net, hosts: Hosts, refused: Ref
     link = hosts.add("neighbour").link
     for parent, text in (
         ("lo", "loopback interface is not a valid macvlan parent link"),
-        (f"{link}.4095", "vlan id must be between 1-4094, received: 4095"),
+        (f"{link}.0", "vlan id must be between 1-4094, received: 0"),
         ("nosuchlink", "invalid subinterface vlan name nosuchlink, example formatting is eth0.10"),
         ("nosuchlink.7", "-o parent interface was not found on the host: nosuchlink"),
     ):
