@@ -7,16 +7,14 @@ out of it. A context is files, directories and links; devices are refused.
 
 import io
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from proad.host import buildjail
-from proad.host.copyin import TreeWriter
+from proad.host.copyin import TreeWriter, told_as_broken
 from proad.host.decompress import BUFFER_BYTES, LONGEST_MAGIC, Source, compression_of, decompressed
-from proad.host.helperchannel import Channel, Refusal
+from proad.host.helperchannel import Channel
 from proad.host.jail import CHOWN, DAC_OVERRIDE, FOWNER, FSETID, SETFCAP
-from proad.host.tarstream import TarError, TarReader
+from proad.host.tarstream import TarReader
 
 _CAPABILITIES = (CHOWN, DAC_OVERRIDE, FOWNER, FSETID, SETFCAP)
 
@@ -41,31 +39,3 @@ def unpack(task: dict[str, Any], _channel: Channel, stream: int) -> dict[str, An
         while plain.read(BUFFER_BYTES):  # padding: whoever sends it wants to get rid of it
             pass
         return {"entries": entries}
-
-
-@contextmanager
-def told_as_broken() -> Iterator[None]:
-    """Tell what readers of archives and decompressors stumble over as a refusal.
-
-    Raises:
-        Refusal: the archive is broken; the text says how.
-        OSError: something cannot be made.
-    """
-    try:
-        yield
-    except (Refusal, MemoryError):
-        raise
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise _broken(str(error)) from error  # of a decompressor, which cannot read the data
-    except TarError as error:
-        raise _broken(str(error)) from error
-    except EOFError as error:
-        raise _broken(str(error) or "unexpected EOF") from error
-    except Exception as error:  # decompressors have error types of their own
-        raise _broken(f"{type(error).__name__}: {error}") from error
-
-
-def _broken(text: str) -> Refusal:
-    return Refusal("invalid", f"Error processing tar file: {text}")

@@ -15,7 +15,8 @@ import io
 import os
 import secrets
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from posixpath import normpath
 from typing import Any
 
@@ -59,13 +60,25 @@ def extract(task: dict[str, Any], channel: Channel, stream: int) -> dict[str, An
 
 
 def _extract(task: dict[str, Any], source: Upload | int) -> int:
-    try:
+    with told_as_broken():
         archive = TarReader(_plain(source))
         containerview.enter(task["view"], CAPABILITIES)
         directory = _enter_directory(task["path"])
         _check_writable(directory, task)
         owner = tuple(task["owner"]) if task["owner"] is not None else None
         return TreeWriter(directory, replaces=task["replace"], owner=owner).write(archive)
+
+
+@contextmanager
+def told_as_broken() -> Iterator[None]:
+    """Tell what readers of archives and decompressors stumble over as a refusal.
+
+    Raises:
+        Refusal: the archive is broken; the text says how.
+        OSError: something cannot be made.
+    """
+    try:
+        yield
     except (Refusal, MemoryError):
         raise
     except OSError as error:

@@ -23,8 +23,7 @@ import stat
 from typing import Any
 
 from proad.host import buildjail
-from proad.host.buildcontext import told_as_broken
-from proad.host.copyin import TreeWriter
+from proad.host.copyin import TreeWriter, told_as_broken
 from proad.host.decompress import (
     BUFFER_BYTES,
     LONGEST_MAGIC,
